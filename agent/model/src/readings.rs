@@ -19,6 +19,8 @@ pub struct Descriptor {
     pub stem: &'static str,
     /// The unit of its value.
     pub unit: Unit,
+    /// One sentence for people, with its NVML source where that is not obvious.
+    pub help: &'static str,
 }
 
 impl Descriptor {
@@ -32,17 +34,17 @@ impl Descriptor {
 }
 
 macro_rules! readings {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $(#[doc = $doc:literal] $field:ident: $ty:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $name {
-            $($(#[$doc])* pub $field: Reading<$ty>,)*
+            $(#[doc = $doc] pub $field: Reading<$ty>,)*
         }
 
         impl $name {
             /// Name and unit of each reading, in the order of [`Self::each`].
             pub const DESCRIPTORS: &'static [Descriptor] = &[
-                $(Descriptor { stem: stringify!($field), unit: <$ty as Quantity>::UNIT },)*
+                $(Descriptor { stem: stringify!($field), unit: <$ty as Quantity>::UNIT, help: $doc.trim_ascii_start() },)*
             ];
 
             /// Every reading absent for the same reason.

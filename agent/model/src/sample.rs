@@ -280,6 +280,10 @@ pub struct GpuEvent {
     pub seen_unix_ms: u64,
     /// What it was.
     pub kind: GpuEventKind,
+    /// GPU instance it belongs to, under MIG.
+    pub gpu_instance_id: Option<u32>,
+    /// Compute instance it belongs to, under MIG.
+    pub compute_instance_id: Option<u32>,
 }
 
 /// The kinds of events NVML announces that matter here.

@@ -1,0 +1,184 @@
+//! `rackmark demo`: the shipped agent as a child process, an embedded broker,
+//! and an independent consumer whose view is what is shown.
+
+mod broker;
+mod view;
+
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use clap::Args;
+use rackmark_feed::Consumer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, interval, sleep_until, timeout};
+
+use self::view::View;
+use super::one_shot::{block_on, print};
+use super::subscriber::{Happening, Subscriber};
+use super::table::colour;
+use crate::clock;
+use crate::config::BrokerAddress;
+use crate::exit::{Code, Failure};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Folder of a prepared simulation; the machine's own GPUs if left out.
+    #[arg(long, value_name = "DIR")]
+    simulated: Option<PathBuf>,
+    /// End after this many seconds; run until Ctrl-C if left out.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
+
+/// How long the agent may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+pub fn run(options: &Options) -> Result<Code, Failure> {
+    let folder = Folder::make()?;
+    let outcome = block_on(show(options, &folder));
+    drop(folder);
+    outcome
+}
+
+/// A folder that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("rackmark-demo-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| Failure::new(Code::Unavailable, error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    let unavailable = |error| Failure::new(Code::Unavailable, error);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(unavailable)?;
+    listener.local_addr().map(|address| address.port()).map_err(unavailable)
+}
+
+async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
+    let (mqtt, metrics) = (free_port()?, free_port()?);
+    broker::start(mqtt)?;
+    let config = folder.0.join("rackmark.toml");
+    fs::write(&config, configuration(options, &folder.0, mqtt, metrics))
+        .map_err(|error| Failure::new(Code::Unavailable, error))?;
+    let mut agent = start_agent(&config, options, &folder.0)?;
+
+    let broker = BrokerAddress { host: Ipv4Addr::LOCALHOST.to_string(), port: mqtt };
+    let mut view = View::new(format!("http://127.0.0.1:{metrics}/metrics"), broker.to_string());
+    let (happenings, mut happened) = tokio::sync::mpsc::channel(64);
+    let filter = format!("{}/#", rackmark_feed::topic::ROOT);
+    let mut subscriber = Subscriber::new(broker, "rackmark-demo".to_owned(), filter);
+    // Connecting must not be cancelled, so the consumer has a task of its own.
+    tokio::spawn(async move { while happenings.send(subscriber.next().await).await.is_ok() {} });
+
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| Failure::new(Code::Internal, error))?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(|error| Failure::new(Code::Internal, error))?;
+    let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
+    let mut consumer = Consumer::default();
+    let mut every_second = interval(Duration::from_secs(1));
+    let live = std::io::stdout().is_terminal();
+    let mut failed = None;
+    loop {
+        tokio::select! {
+            Some(happening) = happened.recv() => if let Happening::Message(message) = happening {
+                view.take(consumer.accept(&message.topic, &message.payload, clock::unix_ms()), message.payload.len());
+            },
+            _ = every_second.tick() => {
+                view.scraped(scrape(metrics).await);
+                if live {
+                    print(&format!("\u{1b}[H\u{1b}[2J{}", view.page(colour())));
+                }
+            }
+            ended = agent.wait() => {
+                let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                failed = Some(Failure::new(Code::Internal, format!("the agent ended by itself: {how}")));
+                break;
+            }
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
+            () = sleep_until(end.unwrap_or(far)) => break,
+        }
+    }
+    stop(&mut agent).await;
+    print(&if live { "\n".to_owned() } else { view.page(false) });
+    if let Some(failure) = failed {
+        return Err(failure.hint("its log is above"));
+    }
+    print(&view.closing());
+    if end.is_some() && !view.proved() {
+        return Err(Failure::new(Code::Unavailable, "no telemetry was verified, or no scrape succeeded"));
+    }
+    Ok(Code::Ok)
+}
+
+fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16) -> String {
+    let folder = folder.display();
+    let hardware = options.simulated.as_ref().map_or_else(String::new, |simulated| {
+        let simulated = simulated.display();
+        format!(
+            "nvml_library = \"{simulated}/libnvidia-ml.so.1\"\n[hardware]\nsysfs_root = \"{simulated}/sysfs\"\n"
+        )
+    });
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, metrics));
+    format!(
+        "[node]\nsite = \"demo\"\n[mqtt]\nbrokers = [\"mqtt://127.0.0.1:{mqtt}\"]\nbatch_samples = 2\n[metrics]\nlisten = \"{listen}\"\n[control]\nsocket = \"{folder}/control.sock\"\n[state]\ndir = \"{folder}/state\"\n[log]\nlevel = \"warn\"\n[sampler]\n{hardware}"
+    )
+}
+
+fn start_agent(config: &Path, options: &Options, folder: &Path) -> Result<Child, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::new(Code::Internal, error))?;
+    let mut command = Command::new(program);
+    command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    // Ctrl-C is for the demo, which then tells the agent.
+    command.process_group(0);
+    if std::io::stdout().is_terminal() {
+        // The live table owns the screen; the log goes to a file.
+        let log = fs::File::create(folder.join("agent.log")).map_err(|error| Failure::new(Code::Unavailable, error))?;
+        command.stderr(log);
+    }
+    if let Some(simulated) = &options.simulated {
+        command.env("RACKMARK_SIM_DIR", simulated);
+    }
+    command.spawn().map_err(|error| Failure::new(Code::Unavailable, error))
+}
+
+/// Asks the agent to stop and waits for its goodbye, but not for ever.
+async fn stop(agent: &mut Child) {
+    let pid = agent.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if timeout(GOODBYE, agent.wait()).await.is_err() {
+            let _ = writeln!(std::io::stderr(), "the agent does not stop; leaving it behind");
+        }
+    }
+}
+
+/// One scrape: the number of samples in it.
+async fn scrape(port: u16) -> Option<usize> {
+    let fetch = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        let samples = text.lines().filter(|line| line.starts_with("rackmark_gpu_")).count();
+        (text.starts_with("HTTP/1.1 200") && samples > 0).then_some(samples)
+    };
+    timeout(Duration::from_secs(2), fetch).await.ok().flatten()
+}

@@ -1,0 +1,125 @@
+//! The command line. Data goes to standard output, everything else to standard
+//! error; `--json` is for machines, tables are for people.
+
+mod check_config;
+mod completions;
+#[cfg(feature = "demo")]
+mod demo;
+mod doctor;
+mod duration;
+mod feed_tail;
+mod one_shot;
+mod pause;
+mod record;
+mod run;
+mod sample;
+mod status;
+mod subscriber;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::exit::{Code, Failure};
+
+/// Health, utilisation and identity of the GPUs in this server.
+#[derive(Debug, Parser)]
+#[command(name = "rackmark", version, about, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 checks found something, 64 usage or configuration, \
+69 something is not available (driver, GPU, broker, agent), 70 internal, 75 try again, 77 not allowed.";
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigPath {
+    /// Configuration file; defaults apply where /etc/rackmark/rackmark.toml does not exist.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigPath {
+    fn path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into())
+    }
+
+    /// The configuration; a file that was named must exist.
+    fn load(&self) -> Result<Config, Failure> {
+        let path = self.path();
+        let loaded = match Config::load(&path) {
+            Err(ConfigError::Read { source, .. })
+                if self.config.is_none() && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Config::parse("", &path)
+            }
+            loaded => loaded,
+        };
+        loaded.map_err(|error| Failure::new(Code::Usage, error).hint("rackmark default-config shows every key"))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent (what the service does).
+    Run(run::Options),
+    /// Run the agent with an embedded broker and show what a consumer sees.
+    #[cfg(feature = "demo")]
+    Demo(demo::Options),
+    /// Read every GPU once, without a running agent.
+    Sample(sample::Options),
+    /// Show the GPUs of the running agent.
+    Status(status::Options),
+    /// Record a trace that the simulator can replay.
+    Record(record::Options),
+    /// Close the driver handles of one GPU or of all, for a time.
+    Pause(pause::PauseOptions),
+    /// End a pause early.
+    Resume(pause::ResumeOptions),
+    /// Name every mistake in a configuration file.
+    CheckConfig(check_config::Options),
+    /// Print a configuration file with every key and its default.
+    DefaultConfig,
+    /// Check that this machine is set up: goes on past failures.
+    Doctor(doctor::Options),
+    /// Look at the feed.
+    #[command(subcommand)]
+    Feed(FeedCommand),
+    /// Print completions for a shell.
+    Completions(completions::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum FeedCommand {
+    /// Print messages as they arrive, verified.
+    Tail(feed_tail::Options),
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// A [`Failure`] with its exit code.
+pub fn run(arguments: Arguments) -> Result<Code, Failure> {
+    match arguments.command {
+        Command::Run(options) => run::run(&options),
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::run(&options),
+        Command::Sample(options) => sample::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Record(options) => record::run(&options),
+        Command::Pause(options) => pause::pause(options),
+        Command::Resume(options) => pause::resume(options),
+        Command::CheckConfig(options) => check_config::run(&options),
+        Command::DefaultConfig => {
+            one_shot::print(&crate::config::default_file());
+            Ok(Code::Ok)
+        }
+        Command::Doctor(options) => doctor::run(&options),
+        Command::Feed(FeedCommand::Tail(options)) => feed_tail::run(&options),
+        Command::Completions(options) => completions::run(&options),
+    }
+}

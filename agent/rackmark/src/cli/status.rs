@@ -1,0 +1,105 @@
+//! `rackmark status`.
+
+use clap::Args;
+use serde_json::Value as Json;
+
+use super::ConfigPath;
+use super::one_shot::print;
+use super::pause::failure;
+use super::table::{Cell, Tone, colour, painted, render};
+use crate::control::client::ask;
+use crate::control::verbs::Verb;
+use crate::exit::{Code, Failure};
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Everything as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigPath,
+}
+
+pub fn run(options: &Options) -> Result<Code, Failure> {
+    let config = options.config.load()?;
+    let status = ask(&config.control_socket, &Verb::Status).map_err(failure)?;
+    if options.json {
+        print(&format!("{status:#}\n"));
+    } else {
+        print(&page(&status, colour()));
+    }
+    Ok(Code::Ok)
+}
+
+/// The page for people.
+fn page(status: &Json, colour: bool) -> String {
+    let text = |path: &str| status.pointer(path).and_then(Json::as_str).unwrap_or("-").to_owned();
+    let mut out = format!("{} at {}   {}\n", text("/node/name"), text("/node/site"), text("/node/id"));
+    if status["simulated"] == true {
+        out.push_str(&painted("SIMULATED GPUs: no figure on this page is real.\n", Tone::Odd, colour));
+    }
+    if status.pointer("/driver/up") == Some(&Json::Bool(true)) {
+        out.push_str(&format!("driver {}, CUDA {}", text("/driver/driver_version"), text("/driver/cuda_driver_version")));
+    } else {
+        out.push_str(&painted(&format!("no driver: {}", text("/driver/cause")), Tone::Bad, colour));
+    }
+    match status.pointer("/sample/age_ms").and_then(Json::as_u64) {
+        Some(age) => out.push_str(&format!(", sampled {:.1} s ago", age as f64 / 1000.0)),
+        None => out.push_str(", no sample yet"),
+    }
+    out.push_str(match status.pointer("/mqtt/connected") {
+        Some(Json::Bool(true)) => ", broker connected\n\n",
+        Some(_) => ", broker not connected\n\n",
+        None => ", feed off\n\n",
+    });
+    out.push_str(&gpu_table(status["gpus"].as_array().map_or(&[], Vec::as_slice), colour));
+    out
+}
+
+/// The GPUs, from the control socket's or `sample --json`'s form.
+pub fn gpu_table(gpus: &[Json], colour: bool) -> String {
+    if gpus.is_empty() {
+        return "no GPUs\n".to_owned();
+    }
+    let header = ["GPU", "NAME", "STATE", "VERDICT", "UTIL", "MEMORY", "TEMP", "POWER", "SM CLOCK", "PCI ADDRESS", "UUID"];
+    let rows: Vec<Vec<Cell>> = gpus.iter().map(row).collect();
+    render(&header, &rows, colour)
+}
+
+fn row(gpu: &Json) -> Vec<Cell> {
+    let reading = |name: &str| gpu["readings"][name].as_i64();
+    let number = |name: &str, per: f64, unit: &str| {
+        reading(name).map_or_else(|| "-".to_owned(), |value| format!("{:.0}{unit}", value as f64 / per))
+    };
+    let memory = match (reading("memory_used_bytes"), reading("memory_total_bytes")) {
+        (Some(used), Some(total)) => format!("{:.0}/{:.0} GiB", used as f64 / GIB, total as f64 / GIB),
+        _ => "-".to_owned(),
+    };
+    let standing = gpu["standing"].as_str().unwrap_or("-");
+    let state = match (standing, gpu["hangs_in"].as_str()) {
+        ("answering", _) => gpu["state"].as_str().unwrap_or("-").to_owned(),
+        ("unresponsive", Some(function)) if !function.is_empty() => format!("unresponsive in {function}"),
+        (standing, _) => standing.to_owned(),
+    };
+    let tone = match standing {
+        "answering" => Tone::Good,
+        "gpu_lost" | "unresponsive" | "driver_gone" => Tone::Bad,
+        _ => Tone::Odd,
+    };
+    let text = |name: &str| Cell::text(gpu[name].as_str().unwrap_or("-"));
+    vec![
+        Cell::number(gpu["slot"].to_string()),
+        text("name"),
+        Cell::text(state).tone(tone),
+        text("verdict").tone(if gpu["verdict"] == "unusable" { Tone::Bad } else { Tone::Faint }),
+        Cell::number(number("utilization_gpu_percent", 1.0, " %")),
+        Cell::number(memory),
+        Cell::number(number("temperature_gpu_celsius", 1.0, " °C")),
+        Cell::number(number("power_draw_milliwatts", 1000.0, " W")),
+        Cell::number(number("clock_sm_megahertz", 1.0, " MHz")),
+        text("pci_address"),
+        text("uuid").tone(Tone::Faint),
+    ]
+}
+
+const GIB: f64 = (1u64 << 30) as f64;

@@ -1,0 +1,400 @@
+//! What a configuration means, after everything in it was checked.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rackmark_feed::topic::is_name;
+use rackmark_model::ipc::GPUS_MAX;
+use thiserror::Error;
+use toml::Table;
+
+use super::reader::{Mistake, Reader};
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Site name in topics.
+    pub site: String,
+    /// Node name in topics.
+    pub node: String,
+    /// Declared place.
+    pub place: Option<String>,
+    /// Declared number of GPUs.
+    pub expected_gpus: Option<u32>,
+    /// Time between samples.
+    pub period: Duration,
+    /// Slow readings every this many samples.
+    pub slow_every_ticks: u32,
+    /// Measure PCIe traffic.
+    pub pcie_throughput: bool,
+    /// How a sampler comes to be.
+    pub sampler: SamplerLaunch,
+    /// Mount point of sysfs.
+    pub sysfs_root: PathBuf,
+    /// Mount point of procfs.
+    pub proc_root: PathBuf,
+    /// Brokers in order of preference; empty where the feed is off.
+    pub brokers: Vec<BrokerAddress>,
+    /// MQTT keep-alive.
+    pub keep_alive: Duration,
+    /// Samples per telemetry message.
+    pub batch_samples: usize,
+    /// Broker credentials.
+    pub credentials: Option<Credentials>,
+    /// Prometheus endpoint.
+    pub metrics_listen: SocketAddr,
+    /// Control socket.
+    pub control_socket: PathBuf,
+    /// Group that may use the control socket.
+    pub admin_group: String,
+    /// State directory.
+    pub state_dir: PathBuf,
+    /// Log level.
+    pub log_level: tracing::Level,
+}
+
+/// How the daemon gets a sampler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SamplerLaunch {
+    /// Connect; systemd starts a fresh one per connection.
+    Socket(PathBuf),
+    /// Start this program.
+    Program {
+        /// The sampler binary.
+        program: PathBuf,
+        /// The NVML library it loads.
+        nvml_library: String,
+    },
+}
+
+/// One broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mqtt://{}:{}", self.host, self.port)
+    }
+}
+
+impl BrokerAddress {
+    /// Reads `mqtt://host:port`; the port is 1883 where none is given.
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("mqtt://")?;
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port != 0)?),
+            _ => (rest, 1883),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
+        plain.then(|| Self { host: host.to_owned(), port })
+    }
+}
+
+/// User name and where its password is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// File whose first line is the password; read at every connect.
+    pub password_file: PathBuf,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read configuration {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("configuration {} is not valid TOML", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// The file says things that make no sense.
+    #[error("configuration {} has {} {}:\n{}", path.display(), mistakes.len(), if mistakes.len() == 1 { "mistake" } else { "mistakes" }, list(mistakes))]
+    Mistakes {
+        /// Which file.
+        path: PathBuf,
+        /// All of them.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every mistake in the file at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a file; `path` is for messages only.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every mistake in the text at once.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let typed: Table = text
+            .parse()
+            .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        let mut reader = Reader::new(typed);
+        let config = Self::build(&mut reader);
+        let mistakes = reader.finish();
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError::Mistakes { path: path.to_owned(), mistakes }),
+        }
+    }
+
+    /// Takes over from the configuration in force what cannot change while
+    /// running; names the keys where that made a difference.
+    pub fn keep_what_needs_a_restart(&mut self, old: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        let mut keep = |key, differs: bool| {
+            if differs {
+                kept.push(key);
+            }
+        };
+        keep("node.site", self.site != old.site);
+        keep("node.name", self.node != old.node);
+        keep("mqtt.enabled", self.brokers.is_empty() != old.brokers.is_empty());
+        keep("metrics.listen", self.metrics_listen != old.metrics_listen);
+        keep("control.socket", self.control_socket != old.control_socket);
+        keep("control.admin_group", self.admin_group != old.admin_group);
+        keep("state.dir", self.state_dir != old.state_dir);
+        self.site.clone_from(&old.site);
+        self.node.clone_from(&old.node);
+        if self.brokers.is_empty() != old.brokers.is_empty() {
+            self.brokers.clone_from(&old.brokers);
+        }
+        self.metrics_listen = old.metrics_listen;
+        self.control_socket.clone_from(&old.control_socket);
+        self.admin_group.clone_from(&old.admin_group);
+        self.state_dir.clone_from(&old.state_dir);
+        kept
+    }
+
+    /// Takes every key before giving up on any, so that all mistakes are seen.
+    fn build(r: &mut Reader) -> Option<Self> {
+        let site = name(r, "site");
+        let node = if r.is_typed("node", "name") { name(r, "name") } else { host_name(r) };
+        let place = r.text("node", "place");
+        if let Some(text) = place.as_ref().filter(|text| text.chars().count() > 128) {
+            r.wrong("node", "place", format!("{text:?}"), "is longer than 128 characters");
+        }
+        let expected_gpus = r.number("node", "expected_gpus", 0..=GPUS_MAX as u32);
+        let period_ms = r.number("sampling", "period_ms", 100..=60_000);
+        let slow_secs = r.number("sampling", "slow_every_secs", 1..=3600);
+        let pcie_throughput = r.flag("sampling", "pcie_throughput");
+        let sampler = launch(r);
+        let sysfs_root = r.text("hardware", "sysfs_root");
+        let proc_root = r.text("hardware", "proc_root");
+        let enabled = r.flag("mqtt", "enabled");
+        let brokers = brokers(r);
+        let keep_alive_secs = r.number("mqtt", "keep_alive_secs", 5..=600);
+        let batch_samples = r.number("mqtt", "batch_samples", 1..=60);
+        let credentials = credentials(r);
+        let listen = listen(r);
+        let control_socket = r.text("control", "socket");
+        let admin_group = r.text("control", "admin_group");
+        let state_dir = r.text("state", "dir");
+        let log_level = log_level(r);
+        let (period_ms, slow_secs) = (period_ms?, slow_secs?);
+        Some(Self {
+            site: site?,
+            node: node?,
+            place,
+            expected_gpus,
+            period: Duration::from_millis(u64::from(period_ms)),
+            slow_every_ticks: (slow_secs * 1000).div_ceil(period_ms).max(1),
+            pcie_throughput,
+            sampler: sampler?,
+            sysfs_root: sysfs_root?.into(),
+            proc_root: proc_root?.into(),
+            brokers: if enabled { brokers } else { Vec::new() },
+            keep_alive: Duration::from_secs(u64::from(keep_alive_secs?)),
+            batch_samples: batch_samples? as usize,
+            credentials,
+            metrics_listen: listen?,
+            control_socket: control_socket?.into(),
+            admin_group: admin_group?,
+            state_dir: state_dir?.into(),
+            log_level: log_level?,
+        })
+    }
+}
+
+fn name(r: &mut Reader, key: &str) -> Option<String> {
+    let text = r.text("node", key)?;
+    if is_name(&text) {
+        return Some(text);
+    }
+    r.wrong("node", key, format!("{text:?}"), "cannot stand in a topic");
+    None
+}
+
+/// The host name, made fit for a topic.
+fn host_name(r: &mut Reader) -> Option<String> {
+    let _ = r.text("node", "name");
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let fit: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).take(64).collect();
+    if is_name(&fit) {
+        return Some(fit);
+    }
+    r.wrong("node", "name", "unset", format!("cannot be taken from the host name {host:?}"));
+    None
+}
+
+fn launch(r: &mut Reader) -> Option<SamplerLaunch> {
+    let both = r.is_typed("sampler", "socket") && r.is_typed("sampler", "program");
+    let socket = r.text("sampler", "socket");
+    let program = r.text("sampler", "program");
+    let nvml_library = r.text("sampler", "nvml_library");
+    if both {
+        r.wrong("sampler", "socket", format!("{:?}", socket.unwrap_or_default()), "stands beside `sampler.program`");
+        return None;
+    }
+    match socket {
+        Some(path) => Some(SamplerLaunch::Socket(path.into())),
+        None => Some(SamplerLaunch::Program { program: program?.into(), nvml_library: nvml_library? }),
+    }
+}
+
+fn brokers(r: &mut Reader) -> Vec<BrokerAddress> {
+    let mut brokers = Vec::new();
+    for text in r.texts("mqtt", "brokers", 1..=8) {
+        match BrokerAddress::parse(&text) {
+            Some(broker) => brokers.push(broker),
+            None => r.wrong("mqtt", "brokers", format!("{text:?}"), "is not mqtt://host:port"),
+        }
+    }
+    brokers
+}
+
+fn credentials(r: &mut Reader) -> Option<Credentials> {
+    let username = r.text("mqtt", "username");
+    let password_file = r.text("mqtt", "password_file");
+    match (username, password_file) {
+        (Some(username), Some(file)) => Some(Credentials { username, password_file: file.into() }),
+        (Some(username), None) => {
+            r.wrong("mqtt", "username", format!("{username:?}"), "has no `mqtt.password_file` beside it");
+            None
+        }
+        (None, Some(file)) => {
+            r.wrong("mqtt", "password_file", format!("{file:?}"), "has no `mqtt.username` beside it");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn listen(r: &mut Reader) -> Option<SocketAddr> {
+    let text = r.text("metrics", "listen")?;
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        r.wrong("metrics", "listen", format!("{text:?}"), "is not an address with a port");
+    }
+    parsed
+}
+
+fn log_level(r: &mut Reader) -> Option<tracing::Level> {
+    let text = r.text("log", "level")?;
+    let known = ["error", "warn", "info", "debug", "trace"].contains(&text.as_str());
+    let parsed = text.parse().ok().filter(|_| known);
+    if parsed.is_none() {
+        r.wrong("log", "level", format!("{text:?}"), "is not a log level");
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::default_file;
+
+    fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
+        match Config::parse(text, Path::new("test.toml")) {
+            Ok(config) => Ok(config),
+            Err(ConfigError::Mistakes { mistakes, .. }) => Err(mistakes),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_default_file_means_the_same_as_an_empty_one() {
+        assert_eq!(parse(&default_file()).expect("default file"), parse("").expect("empty file"));
+    }
+
+    #[test]
+    fn the_default_file_names_every_key_also_the_commented_ones() {
+        let text: String = default_file().lines().map(|line| {
+            let bare = line.strip_prefix("# ").filter(|rest| rest.split(' ').nth(1) == Some("="));
+            format!("{}\n", bare.unwrap_or(line))
+        }).collect();
+        let mistakes = parse(&text).expect_err("socket and program together");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].key, "sampler.socket");
+    }
+
+    #[test]
+    fn five_mistakes_are_five_reports_with_key_value_and_hint() {
+        let mistakes = parse(
+            "[node]\nsite = \"Frankfurt 1\"\n[sampling]\nperiod_ms = 5\nslow_every_sec = 60\n[mqtt]\nbrokers = [\"tcp://x\"]\n[metrics]\nlisten = 9810\n",
+        )
+        .expect_err("five mistakes");
+        let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        assert_eq!(keys, ["node.site", "sampling.period_ms", "mqtt.brokers", "metrics.listen", "sampling.slow_every_sec"]);
+        for mistake in &mistakes {
+            assert!(!mistake.value.is_empty() && !mistake.hint.is_empty(), "{mistake}");
+        }
+        assert!(mistakes[4].hint.contains("slow_every_secs"), "{}", mistakes[4].hint);
+    }
+
+    #[test]
+    fn unknown_tables_are_refused() {
+        let mistakes = parse("[mqqt]\nenabled = true\n").expect_err("unknown table");
+        assert_eq!(mistakes[0].key, "mqqt");
+        assert!(mistakes[0].hint.contains("mqtt"));
+    }
+
+    #[test]
+    fn a_socket_replaces_the_program() {
+        let config = parse("[sampler]\nsocket = \"/run/x.sock\"\n").expect("socket");
+        assert_eq!(config.sampler, SamplerLaunch::Socket("/run/x.sock".into()));
+    }
+
+    #[test]
+    fn broker_addresses() {
+        let read = |text| BrokerAddress::parse(text).map(|broker| (broker.host, broker.port));
+        assert_eq!(read("mqtt://127.0.0.1:1884"), Some(("127.0.0.1".to_owned(), 1884)));
+        assert_eq!(read("mqtt://broker.example"), Some(("broker.example".to_owned(), 1883)));
+        assert_eq!(read("mqtt://[::1]:1884"), Some(("::1".to_owned(), 1884)));
+        for wrong in ["mqtt://", "broker:1883", "mqtt://a b", "mqtt://x:0", "mqtt://x:70000"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

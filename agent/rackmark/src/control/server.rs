@@ -1,0 +1,138 @@
+//! Listens on the control socket and lets in who may come in.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::verbs::{Answer, Verb, Verbs};
+
+/// Longest request line.
+const REQUEST_BYTES_MAX: u64 = 4096;
+/// Longest time to state a request, or to take an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 16;
+
+/// The socket could not be set up.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// Its folder or the socket itself.
+    #[error("cannot listen on control socket {}", path.display())]
+    Listen {
+        /// The configured path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The control socket.
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    admins: Option<u32>,
+}
+
+impl ControlSocket {
+    /// Creates the socket. It is world-connectable on purpose: who may ask for
+    /// what is decided by the credentials of the peer, not by file modes.
+    ///
+    /// # Errors
+    /// [`ControlError::Listen`].
+    pub fn bind(path: &Path, admin_group: &str) -> Result<Self, ControlError> {
+        let listen = |source| ControlError::Listen { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(listen)?;
+        }
+        // A socket left by an earlier run; one that answers belongs to a running agent.
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(listen(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there")));
+            }
+            fs::remove_file(path).map_err(listen)?;
+        }
+        let listener = UnixListener::bind(path).map_err(listen)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(listen)?;
+        Ok(Self { listener, path: path.to_owned(), admins: group_id(admin_group) })
+    }
+
+    /// Serves until `stop` is set or dropped.
+    pub async fn serve(self, verbs: Arc<Verbs>, mut stop: watch::Receiver<bool>) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "control socket cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(place) = room.clone().try_acquire_owned() else { continue };
+            let (verbs, allowed) = (verbs.clone(), self.allows(&stream));
+            tokio::spawn(async move {
+                let _place = place;
+                if let Err(error) = converse(stream, &verbs, allowed).await {
+                    tracing::debug!(%error, "control connection ended early");
+                }
+            });
+        }
+        let _ = fs::remove_file(&self.path);
+    }
+
+    /// Root, the agent's own user, and the administrators' group.
+    fn allows(&self, stream: &UnixStream) -> bool {
+        let Ok(peer) = stream.peer_cred() else { return false };
+        let own = rustix::process::geteuid().as_raw();
+        peer.uid() == 0 || peer.uid() == own || self.admins.is_some_and(|admins| in_group(&peer, admins))
+    }
+}
+
+/// The peer's primary group, or one of the groups its process has.
+fn in_group(peer: &tokio::net::unix::UCred, group: u32) -> bool {
+    if peer.gid() == group {
+        return true;
+    }
+    let Some(pid) = peer.pid() else { return false };
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or("");
+    groups.split_ascii_whitespace().any(|text| text.parse() == Ok(group))
+}
+
+/// The id of a group in `/etc/group`.
+fn group_id(name: &str) -> Option<u32> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    let line = groups.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+async fn converse(stream: UnixStream, verbs: &Verbs, allowed: bool) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await??;
+    let answer = if allowed {
+        match serde_json::from_str::<Verb>(&line) {
+            Ok(verb) => verbs.carry_out(verb).await,
+            Err(error) => Answer::Refused(format!("not a request: {error}")),
+        }
+    } else {
+        Answer::Refused("only root and the administrators' group may ask".to_owned())
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    tokio::time::timeout(PATIENCE, write.write_all(&text)).await?
+}

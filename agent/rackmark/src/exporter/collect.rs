@@ -1,0 +1,272 @@
+//! What is exported, in order. Labels are few: a GPU is its slot, and
+//! `rackmark_gpu_info` joins it to everything else it is called.
+
+use rackmark_model::{GpuState, Verdict};
+
+use super::names::Names;
+use super::{Decimal, Kind, Sink};
+use crate::publish::mqtt::StatsSnapshot;
+use crate::sampling::roster::{Gpu, Roster};
+
+/// What is not in the roster.
+pub struct Around<'a> {
+    /// `CLOCK_BOOTTIME` now.
+    pub now_boot_ms: u64,
+    /// Wall clock now.
+    pub now_unix_ms: u64,
+    /// The publisher; absent where the feed is off.
+    pub mqtt: Option<StatsSnapshot>,
+    /// Declared number of GPUs.
+    pub expected_gpus: Option<u32>,
+    /// Own memory and processor time.
+    pub process: Option<rackmark_hardware::process::ProcessUsage>,
+    /// Name of this node.
+    pub node: &'a str,
+    /// Name of its site.
+    pub site: &'a str,
+}
+
+const STATES: [GpuState; 11] = [
+    GpuState::Free,
+    GpuState::Reserved,
+    GpuState::Leased,
+    GpuState::InUse,
+    GpuState::Draining,
+    GpuState::BurnIn,
+    GpuState::Maintenance,
+    GpuState::Paused,
+    GpuState::HandedOver,
+    GpuState::Faulted,
+    GpuState::Unknown,
+];
+
+const VERDICTS: [Verdict; 4] = [Verdict::Schedulable, Verdict::Draining, Verdict::Unusable, Verdict::Unknown];
+
+const fn milliseconds(value: u64) -> Decimal {
+    Decimal { digits: value as i128, decimals: 3 }
+}
+
+const fn flag(value: bool) -> Decimal {
+    Decimal::whole(value as u64)
+}
+
+/// Hands every metric to `sink`.
+pub fn collect(roster: &Roster, names: &Names, around: &Around<'_>, sink: &mut impl Sink) {
+    node(roster, around, sink);
+    sources(roster, around, sink);
+    let slots: Vec<String> = roster.gpus.iter().map(|gpu| gpu.identity.slot.to_string()).collect();
+    let gpus: Vec<(&Gpu, &str)> = roster.gpus.iter().zip(slots.iter().map(String::as_str)).collect();
+    gpu_states(&gpus, sink);
+    readings(&gpus, names, sink);
+    if let Some(mqtt) = &around.mqtt {
+        publisher(mqtt, around, sink);
+    }
+    if let Some(process) = &around.process {
+        sink.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the daemon.");
+        sink.point(&[], Decimal::whole(process.resident.0));
+        sink.family("process_cpu_seconds", Kind::Counter, "Processor time of the daemon.");
+        sink.point(&[], milliseconds(process.cpu_time.as_millis() as u64));
+    }
+}
+
+fn node(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
+    let driver = roster.driver.as_ref();
+    let version = driver.and_then(|driver| driver.driver_version.as_deref().ok()).unwrap_or("");
+    let nvml = driver.and_then(|driver| driver.nvml_version.as_deref().ok()).unwrap_or("");
+    let cuda = driver.and_then(|driver| driver.cuda_driver_version.as_deref().ok()).unwrap_or("");
+    sink.family("rackmark_node_info", Kind::Gauge, "This node, its agent and its driver.");
+    sink.point(
+        &[
+            ("site", around.site),
+            ("node", around.node),
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("driver_version", version),
+            ("nvml_version", nvml),
+            ("cuda_driver_version", cuda),
+        ],
+        Decimal::whole(1),
+    );
+    sink.family("rackmark_simulated", Kind::Gauge, "1 where the GPUs are simulated, not real.");
+    sink.point(&[], flag(roster.simulated()));
+    sink.family("rackmark_driver_up", Kind::Gauge, "1 while the NVIDIA driver answers.");
+    sink.point(&[], flag(roster.driver.is_some()));
+    if let Some(expected) = around.expected_gpus {
+        sink.family("rackmark_gpus_expected", Kind::Gauge, "GPUs this node is declared to have.");
+        sink.point(&[], Decimal::whole(u64::from(expected)));
+    }
+    sink.family("rackmark_gpus", Kind::Gauge, "GPUs known on this node, answering or not.");
+    sink.point(&[], Decimal::whole(roster.gpus.len() as u64));
+}
+
+fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
+    let fast = roster.taken.as_ref();
+    let oldest_slow = roster.gpus.iter().filter_map(|gpu| gpu.slow.as_ref()).map(|slow| slow.taken_unix_ms).min();
+    let fast_ok = roster.gpus.iter().any(|gpu| gpu.absence().is_none());
+    sink.family("rackmark_source_success", Kind::Gauge, "1 where the newest attempt of this source gave data.");
+    sink.point(&[("source", "nvml_fast")], flag(fast_ok));
+    sink.point(&[("source", "nvml_slow")], flag(fast_ok && oldest_slow.is_some()));
+    if let Some(taken) = fast {
+        sink.family("rackmark_source_duration_seconds", Kind::Gauge, "How long the newest attempt of this source took.");
+        sink.point(&[("source", "nvml_fast")], Decimal { digits: i128::from(taken.took_us), decimals: 6 });
+        sink.family("rackmark_source_age_seconds", Kind::Gauge, "Age of the newest data of this source.");
+        sink.point(&[("source", "nvml_fast")], milliseconds(around.now_boot_ms.saturating_sub(taken.boot_ms)));
+        if let Some(oldest) = oldest_slow {
+            sink.point(&[("source", "nvml_slow")], milliseconds(around.now_unix_ms.saturating_sub(oldest)));
+        }
+    }
+    let sampler = &roster.sampler;
+    let counters = [
+        ("rackmark_samples", "Samples received from the sampler.", sampler.samples_total),
+        ("rackmark_sampler_starts", "Samplers started.", sampler.starts_total),
+        ("rackmark_sampler_walked_away", "Samplers left behind because they hung.", sampler.walked_away_total),
+        ("rackmark_sampler_malformed_frames", "Samplers ended for a malformed frame.", sampler.malformed_total),
+    ];
+    for (name, help, value) in counters {
+        sink.family(name, Kind::Counter, help);
+        sink.point(&[], Decimal::whole(value));
+    }
+    sink.family("rackmark_sampler_stuck_processes", Kind::Gauge, "Samplers that outlived SIGKILL.");
+    sink.point(&[], Decimal::whole(sampler.stuck.len() as u64));
+}
+
+fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+    sink.family("rackmark_gpu_info", Kind::Gauge, "Everything a GPU is called.");
+    for (gpu, slot) in gpus {
+        let identity = &gpu.identity;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (uuid, serial, name) = (text(&identity.uuid), text(&identity.serial), text(&identity.name));
+        let index = identity.index.map(|index| index.to_string()).unwrap_or_default();
+        let of = |reading: fn(&rackmark_model::readings::Inventory) -> &rackmark_model::Reading<String>| {
+            gpu.inventory.as_ref().and_then(|inventory| reading(inventory).as_deref().ok()).unwrap_or("")
+        };
+        sink.point(
+            &[
+                ("gpu", slot),
+                ("index", &index),
+                ("uuid", &uuid),
+                ("serial", &serial),
+                ("pci_address", &identity.address),
+                ("name", &name),
+                ("architecture", of(|inventory| &inventory.architecture)),
+                ("vbios_version", of(|inventory| &inventory.vbios_version)),
+                ("inforom_image_version", of(|inventory| &inventory.inforom_image_version)),
+                ("gsp_firmware_version", of(|inventory| &inventory.gsp_firmware_version)),
+                ("board_part_number", of(|inventory| &inventory.board_part_number)),
+            ],
+            Decimal::whole(1),
+        );
+    }
+    sink.family("rackmark_gpu_up", Kind::Gauge, "1 while the readings of this GPU are current.");
+    for (gpu, slot) in gpus {
+        sink.point(&[("gpu", slot)], flag(gpu.absence().is_none()));
+    }
+    if gpus.iter().any(|(gpu, _)| gpu.absence().is_some()) {
+        sink.family("rackmark_gpu_no_data", Kind::Gauge, "1 for GPUs without readings, with the reason.");
+        for (gpu, slot) in gpus {
+            if let Some(why) = gpu.absence() {
+                sink.point(&[("gpu", slot), ("reason", why.name())], Decimal::whole(1));
+            }
+        }
+    }
+    sink.family("rackmark_gpu_state", Kind::Gauge, "1 for the state this GPU is in.");
+    for (gpu, slot) in gpus {
+        let state = gpu.state();
+        for candidate in STATES {
+            sink.point(&[("gpu", slot), ("state", candidate.name())], flag(candidate == state));
+        }
+    }
+    sink.family("rackmark_gpu_verdict", Kind::Gauge, "1 for the verdict on this GPU.");
+    for (gpu, slot) in gpus {
+        let verdict = gpu.verdict();
+        for candidate in VERDICTS {
+            sink.point(&[("gpu", slot), ("verdict", candidate.name())], flag(candidate == verdict));
+        }
+    }
+    if gpus.iter().any(|(gpu, _)| !gpu.xids.is_empty()) {
+        sink.family("rackmark_gpu_xid_errors", Kind::Counter, "XIDs reported by the driver, by code.");
+        for (gpu, slot) in gpus {
+            for (code, count) in &gpu.xids {
+                sink.point(&[("gpu", slot), ("xid", &code.to_string())], Decimal::whole(*count));
+            }
+        }
+    }
+}
+
+/// One family per reading, its points from every GPU that has it.
+fn readings<'a>(gpus: &[(&Gpu, &'a str)], names: &Names, sink: &mut impl Sink) {
+    let gather = |count: usize| vec![Vec::<(&'a str, Decimal)>::new(); count];
+    let mut fast = gather(names.fast.len());
+    let mut slow = gather(names.slow.len());
+    let mut inventory = gather(names.inventory.len());
+    for (gpu, slot) in gpus {
+        let keep = |points: &mut Vec<Vec<(&'a str, Decimal)>>, families: &[super::names::Family], at: usize, reading| {
+            if let Ok(value) = reading
+                && let Some(value) = families[at].value(value)
+            {
+                points[at].push((*slot, value));
+            }
+        };
+        gpu.fast.each(|at, reading| keep(&mut fast, &names.fast, at, reading));
+        if gpu.absence().is_none()
+            && let Some(known) = &gpu.slow
+        {
+            known.slow.each(|at, reading| keep(&mut slow, &names.slow, at, reading));
+        }
+        if let Some(known) = &gpu.inventory {
+            known.each(|at, reading| keep(&mut inventory, &names.inventory, at, reading));
+        }
+    }
+    let classes = [(&names.fast, fast), (&names.slow, slow), (&names.inventory, inventory)];
+    for (families, points) in classes {
+        for (family, points) in families.iter().zip(points).filter(|(_, points)| !points.is_empty()) {
+            sink.family(&family.name, family.kind, family.help);
+            for (slot, value) in points {
+                sink.point(&[("gpu", slot)], value);
+            }
+        }
+    }
+}
+
+fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
+    let counters = [
+        ("rackmark_mqtt_connects", "Connections that reached CONNACK.", mqtt.connects_total),
+        ("rackmark_mqtt_connect_failures", "Connection attempts that failed.", mqtt.connect_failures_total),
+        ("rackmark_mqtt_disconnects", "Connections that ended unasked.", mqtt.disconnects_total),
+        ("rackmark_mqtt_acknowledged", "PUBLISH packets the broker accepted.", mqtt.acked_total),
+        ("rackmark_mqtt_no_subscriber", "PUBACK 0x10 for a stream: nobody listens, the record is kept.", mqtt.no_subscriber_total),
+        ("rackmark_mqtt_quarantined", "Messages this broker can never take.", mqtt.quarantined_total),
+        ("rackmark_mqtt_incoming", "Messages received.", mqtt.incoming_total),
+        ("rackmark_mqtt_incoming_dropped", "Messages received and dropped for want of room.", mqtt.incoming_dropped_total),
+    ];
+    for (name, help, value) in counters {
+        sink.family(name, Kind::Counter, help);
+        sink.point(&[], Decimal::whole(value));
+    }
+    sink.family("rackmark_mqtt_published", Kind::Counter, "PUBLISH packets sent, repeats included.");
+    sink.point(&[("class", "level")], Decimal::whole(mqtt.published_level_total));
+    sink.point(&[("class", "series")], Decimal::whole(mqtt.published_series_total));
+    sink.point(&[("class", "edge")], Decimal::whole(mqtt.published_edge_total));
+    sink.family("rackmark_mqtt_refused", Kind::Counter, "PUBACKs with a failure that is tried again.");
+    sink.point(&[("reason", "not_authorized")], Decimal::whole(mqtt.refused_not_authorized_total));
+    sink.point(&[("reason", "quota")], Decimal::whole(mqtt.refused_quota_total));
+    sink.point(&[("reason", "other")], Decimal::whole(mqtt.refused_other_total));
+    sink.family("rackmark_mqtt_dropped", Kind::Counter, "Records given up for want of room.");
+    sink.point(&[("class", "series")], Decimal::whole(mqtt.dropped_series_total));
+    sink.point(&[("class", "edge")], Decimal::whole(mqtt.dropped_edge_total));
+    let gauges = [
+        ("rackmark_mqtt_connected", "1 while connected to a broker.", Decimal::whole(mqtt.connected)),
+        ("rackmark_mqtt_held_topics", "Topics held back after a refusal.", Decimal::whole(mqtt.held_topics)),
+        ("rackmark_mqtt_backlog_messages", "Records that wait to be acknowledged.", Decimal::whole(mqtt.backlog_messages)),
+        ("rackmark_mqtt_backlog_bytes", "Their bytes.", Decimal::whole(mqtt.backlog_bytes)),
+        ("rackmark_mqtt_in_flight", "PUBLISH packets without PUBACK.", Decimal::whole(mqtt.in_flight)),
+        ("rackmark_mqtt_backoff_seconds", "Present pause between connection attempts.", milliseconds(mqtt.backoff_current_ms)),
+    ];
+    for (name, help, value) in gauges {
+        sink.family(name, Kind::Gauge, help);
+        sink.point(&[], value);
+    }
+    if mqtt.last_ack_unix_ms > 0 {
+        sink.family("rackmark_mqtt_last_acknowledged_age_seconds", Kind::Gauge, "Since the last accepted PUBLISH.");
+        sink.point(&[], milliseconds(around.now_unix_ms.saturating_sub(mqtt.last_ack_unix_ms)));
+    }
+}

@@ -1,0 +1,49 @@
+//! The Prometheus endpoint: reads the roster, never the driver, and runs on a
+//! thread of its own so that it answers while everything else is busy.
+
+mod collect;
+mod names;
+mod openmetrics;
+mod server;
+mod text;
+
+pub use server::Exporter;
+
+/// What a metric family is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up and down.
+    Gauge,
+    /// Only goes up, save for restarts of what counts.
+    Counter,
+}
+
+/// A value as an integer of some number of decimals, so that 627400 mW are
+/// written as 627.4 W without rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decimal {
+    /// The digits.
+    pub digits: i128,
+    /// How many of them stand behind the point; negative adds zeros.
+    pub decimals: i8,
+}
+
+impl Decimal {
+    /// A whole number.
+    pub const fn whole(value: u64) -> Self {
+        Self { digits: value as i128, decimals: 0 }
+    }
+
+    /// The nearest floating point number.
+    pub fn as_f64(self) -> f64 {
+        self.digits as f64 / 10f64.powi(i32::from(self.decimals))
+    }
+}
+
+/// Takes metrics in order: a family, then its points.
+pub trait Sink {
+    /// Begins a family. `name` has no `_total`; the format adds it to counters.
+    fn family(&mut self, name: &str, kind: Kind, help: &str);
+    /// One point of the family begun last.
+    fn point(&mut self, labels: &[(&str, &str)], value: Decimal);
+}

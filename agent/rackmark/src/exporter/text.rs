@@ -1,0 +1,144 @@
+//! The classic text format 0.0.4, which `promtool check metrics` reads.
+
+use super::{Decimal, Kind, Sink};
+
+/// Writes families into a text.
+pub struct ClassicText {
+    out: String,
+    /// Name of the present family as its points carry it.
+    name: String,
+}
+
+impl ClassicText {
+    /// Starts with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { out: String::with_capacity(bytes), name: String::new() }
+    }
+
+    /// The text.
+    pub fn finish(self) -> String {
+        self.out
+    }
+}
+
+impl Sink for ClassicText {
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        self.name.clear();
+        self.name.push_str(name);
+        if kind == Kind::Counter {
+            self.name.push_str("_total");
+        }
+        self.out.push_str("# HELP ");
+        self.out.push_str(&self.name);
+        self.out.push(' ');
+        escape(&mut self.out, help, false);
+        self.out.push_str("\n# TYPE ");
+        self.out.push_str(&self.name);
+        self.out.push_str(if kind == Kind::Counter { " counter\n" } else { " gauge\n" });
+    }
+
+    fn point(&mut self, labels: &[(&str, &str)], value: Decimal) {
+        self.out.push_str(&self.name);
+        for (at, (name, text)) in labels.iter().enumerate() {
+            self.out.push(if at == 0 { '{' } else { ',' });
+            self.out.push_str(name);
+            self.out.push_str("=\"");
+            escape(&mut self.out, text, true);
+            self.out.push('"');
+        }
+        self.out.push_str(if labels.is_empty() { " " } else { "} " });
+        write_decimal(&mut self.out, value);
+        self.out.push('\n');
+    }
+}
+
+fn escape(out: &mut String, text: &str, quotes: bool) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '"' if quotes => out.push_str("\\\""),
+            c => out.push(c),
+        }
+    }
+}
+
+/// Writes digits and point directly: no float formatting, no rounding.
+fn write_decimal(out: &mut String, value: Decimal) {
+    let mut buffer = [b'0'; 64];
+    let mut at = buffer.len();
+    let mut digits = value.digits.unsigned_abs();
+    let mut place = i32::from(value.decimals);
+    // Trailing zeros behind the point say nothing.
+    while place > 0 && digits.is_multiple_of(10) {
+        digits /= 10;
+        place -= 1;
+    }
+    let mut zeros = (-place).max(0);
+    loop {
+        at -= 1;
+        if zeros > 0 && digits != 0 {
+            zeros -= 1;
+            continue;
+        }
+        buffer[at] = b'0' + (digits % 10) as u8;
+        digits /= 10;
+        place -= 1;
+        if place == 0 {
+            at -= 1;
+            buffer[at] = b'.';
+        }
+        if digits == 0 && place < 0 {
+            break;
+        }
+    }
+    if value.digits < 0 {
+        at -= 1;
+        buffer[at] = b'-';
+    }
+    out.push_str(std::str::from_utf8(&buffer[at..]).unwrap_or("NaN"));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(digits: i128, decimals: i8) -> String {
+        let mut out = String::new();
+        write_decimal(&mut out, Decimal { digits, decimals });
+        out
+    }
+
+    #[test]
+    fn decimals_are_exact() {
+        assert_eq!(written(627_400, 3), "627.4");
+        assert_eq!(written(1980, -6), "1980000000");
+        assert_eq!(written(0, 3), "0");
+        assert_eq!(written(0, -6), "0");
+        assert_eq!(written(7, 2), "0.07");
+        assert_eq!(written(100, 2), "1");
+        assert_eq!(written(-8, 0), "-8");
+        assert_eq!(written(-5, 3), "-0.005");
+        assert_eq!(written(i128::from(u64::MAX), 0), "18446744073709551615");
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let mut text = ClassicText::with_capacity(64);
+        text.family("x", Kind::Gauge, "a\nb");
+        text.point(&[("l", "a\"b\\c\nd")], Decimal::whole(1));
+        assert_eq!(text.finish(), "# HELP x a\\nb\n# TYPE x gauge\nx{l=\"a\\\"b\\\\c\\nd\"} 1\n");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(digits in any::<i64>(), decimals in -6i8..=9) {
+            let text = written(i128::from(digits), decimals);
+            let read: f64 = text.parse().expect("a number");
+            let meant = Decimal { digits: i128::from(digits), decimals }.as_f64();
+            prop_assert!((read - meant).abs() <= meant.abs() * 1e-15, "{} {}", text, meant);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! From the roster to the broker: who this node is (`identity`), how its
+//! documents are made (`encode`), when they are due (`feed`), and the pipe that
+//! carries them (`mqtt`).
+
+mod encode;
+pub mod feed;
+pub mod identity;
+pub mod mqtt;
+pub mod task;

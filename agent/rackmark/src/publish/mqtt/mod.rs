@@ -1,0 +1,38 @@
+//! MQTT 5 publisher: levels and streams of opaque bytes to one broker at a time.
+//!
+//! The client library is a pipe and never a queue. Every connection uses a
+//! fresh client and a fresh event loop with Clean Start, and begins again at
+//! the first record that no broker acknowledged. What waits is kept in the
+//! [`Outbox`]; what was acknowledged is released there record by record.
+//!
+//! | Part | Knows |
+//! |---|---|
+//! | [`Outbox`] | what should be at the broker: the newest levels, the [`Backlog`] of stream records |
+//! | [`Session`](session::Session) | one connection's rules: window, order, reasons, holds; no I/O and no clock of its own |
+//! | [`Transport`], [`Link`] | one connection's bytes |
+//! | [`Publisher`] | brokers, back-off, silence, shutdown |
+//!
+//! The module knows nothing of what the payloads mean.
+
+mod backlog;
+mod backoff;
+mod outbox;
+mod publisher;
+mod report;
+mod rumqtt;
+mod session;
+mod stats;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use backlog::{Backlog, BacklogLimits, Class, Dropped, MemoryBacklog, Record, Retain, Usage};
+pub use outbox::Outbox;
+pub use publisher::{ConfigError, Publisher, PublisherConfig, Will, WillSource};
+pub use rumqtt::RumqttTransport;
+pub use stats::{PublisherStats, StatsSnapshot};
+pub use transport::{
+    Broker, CloseCause, ConnAckFacts, ConnectOptions, Connection, Credentials, Incoming, Link, LinkEvent,
+    Security, SendRefused, Transport, TransportError,
+};

@@ -1,0 +1,53 @@
+//! Tells the operator, in the log, what changed; then hands it on.
+
+use rackmark_model::NoData;
+use rackmark_model::ipc::SamplerReport;
+
+use super::roster::{Change, Roster};
+use super::task::Observer;
+
+/// An observer that logs changes for another one.
+pub struct Narrator<O>(O);
+
+impl<O> Narrator<O> {
+    /// Stands before `observer`.
+    pub fn new(observer: O) -> Self {
+        Self(observer)
+    }
+}
+
+impl<O: Observer> Observer for Narrator<O> {
+    fn reported(&mut self, roster: &Roster, report: Option<&SamplerReport>, changes: &[Change]) {
+        for change in changes {
+            narrate(change, roster);
+        }
+        self.0.reported(roster, report, changes);
+    }
+}
+
+/// WARN: odd, and someone may want to look. ERROR: a GPU or the driver does not
+/// work and a person is needed.
+fn narrate(change: &Change, roster: &Roster) {
+    let gpu = |slot: &u8| roster.gpu(*slot).map_or_else(|| format!("GPU {slot}"), |gpu| gpu.identity.describe());
+    match change {
+        Change::DriverBack { version } => {
+            tracing::info!(version, simulated = roster.simulated(), "NVIDIA driver answers");
+        }
+        Change::DriverGone { cause } => tracing::warn!(cause, "NVIDIA driver cannot be used, trying again"),
+        Change::Appeared { slot } => tracing::info!("{} found", gpu(slot)),
+        Change::Answering { slot } => tracing::info!("{} answers", gpu(slot)),
+        Change::Unresponsive { slot, function, for_ms } if function.is_empty() => {
+            tracing::error!(for_ms, "{} is unresponsive: its sampler fell silent", gpu(slot));
+        }
+        Change::Unresponsive { slot, function, for_ms } => {
+            tracing::error!(for_ms, "{} is unresponsive: {function} does not come back", gpu(slot));
+        }
+        Change::Absent { slot, why: NoData::GpuLost } => tracing::error!("{} is lost", gpu(slot)),
+        Change::Absent { slot, why: NoData::NotSampled | NoData::Timeout } => {
+            tracing::debug!("{} is not sampled", gpu(slot));
+        }
+        Change::Absent { slot, why } => tracing::info!(reason = why.name(), "{} is not sampled", gpu(slot)),
+        Change::Inventory { slot } => tracing::debug!("{} has a new inventory", gpu(slot)),
+        Change::Xid { slot, code, .. } => tracing::warn!(xid = code, "{} reported XID {code}", gpu(slot)),
+    }
+}

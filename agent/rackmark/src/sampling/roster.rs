@@ -1,0 +1,453 @@
+//! What is known of this node's GPUs: the newest readings, and names that
+//! survive the GPU.
+//!
+//! A GPU keeps its slot, UUID, serial and index when it stops answering and
+//! when the daemon restarts; nothing is renumbered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rackmark_model::ipc::{GPUS_MAX, SamplerReport};
+use rackmark_model::readings::{Fast, Inventory};
+use rackmark_model::{
+    DriverInfo, GpuEventKind, GpuInventory, GpuSample, GpuSlow, GpuState, InCall, MigInstance, NoData, PciAddress,
+    Presence, Sample, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+/// A call that is out for longer makes its GPU *unresponsive*. Opening a GPU
+/// without persistence mode takes up to about 3 s; 10 s is promised.
+pub const UNRESPONSIVE_AFTER_MS: u64 = 5_000;
+
+/// Distinct XID codes counted per GPU; NVIDIA's catalogue has 172.
+const XID_CODES_MAX: usize = 256;
+
+/// Names of a GPU that outlive it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Position on this node, given once.
+    pub slot: u8,
+    /// PCI address, as NVML writes it.
+    pub address: String,
+    /// NVML UUID, once it was read.
+    pub uuid: Option<String>,
+    /// Serial number, once it was read.
+    pub serial: Option<String>,
+    /// NVML index, once it was read.
+    pub index: Option<u64>,
+    /// Product name, once it was read.
+    pub name: Option<String>,
+}
+
+impl Identity {
+    /// One line that names the GPU in every way a person may look for it.
+    pub fn describe(&self) -> String {
+        let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+        format!(
+            "GPU {} (index {}, {}, serial {}, {})",
+            self.slot,
+            self.index.map_or_else(|| "unknown".to_owned(), |index| index.to_string()),
+            or_unknown(&self.uuid),
+            or_unknown(&self.serial),
+            self.address
+        )
+    }
+}
+
+/// How a GPU stands towards its sampler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Its readings are current.
+    Answering,
+    /// A call has not come back yet, but not for long.
+    Slow,
+    /// A call has been out for [`UNRESPONSIVE_AFTER_MS`] or more.
+    Unresponsive {
+        /// The NVML function; empty where the whole sampler fell silent.
+        function: String,
+    },
+    /// Not sampled, for this reason.
+    Absent(NoData),
+}
+
+/// One GPU.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    /// Its names.
+    pub identity: Identity,
+    /// Where it sits.
+    pub address: PciAddress,
+    /// How it stands.
+    pub standing: Standing,
+    /// Newest fast readings.
+    pub fast: Fast,
+    /// The call it hangs in.
+    pub in_call: Option<InCall>,
+    /// What it is, once it was read.
+    pub inventory: Option<Inventory>,
+    /// MIG instances.
+    pub mig: Vec<MigInstance>,
+    /// Newest slow readings.
+    pub slow: Option<GpuSlow>,
+    /// XIDs seen since the daemon started, by code.
+    pub xids: BTreeMap<u32, u64>,
+}
+
+impl Gpu {
+    fn new(identity: Identity, address: PciAddress) -> Self {
+        Self {
+            identity,
+            address,
+            standing: Standing::Absent(NoData::NotSampled),
+            fast: Fast::absent(NoData::NotSampled),
+            in_call: None,
+            inventory: None,
+            mig: Vec::new(),
+            slow: None,
+            xids: BTreeMap::new(),
+        }
+    }
+
+    /// The state this GPU is in, as far as it can be told without a lease source.
+    pub fn state(&self) -> GpuState {
+        match &self.standing {
+            Standing::Unresponsive { .. } | Standing::Absent(NoData::GpuLost) => GpuState::Faulted,
+            Standing::Absent(NoData::Paused) => GpuState::Paused,
+            Standing::Absent(NoData::HandedOver) => GpuState::HandedOver,
+            Standing::Absent(NoData::Suspended) => GpuState::Free,
+            Standing::Slow | Standing::Absent(_) => GpuState::Unknown,
+            Standing::Answering => match (self.fast.processes_compute, self.fast.processes_graphics) {
+                (Ok(compute), graphics) => {
+                    if compute.0 > 0 || graphics.is_ok_and(|count| count.0 > 0) { GpuState::InUse } else { GpuState::Free }
+                }
+                (Err(_), _) => GpuState::Unknown,
+            },
+        }
+    }
+
+    /// Whether work should be placed here. Nothing judges the readings yet, and
+    /// unknown is not healthy.
+    pub fn verdict(&self) -> Verdict {
+        match self.state() {
+            GpuState::Faulted => Verdict::Unusable,
+            _ => Verdict::Unknown,
+        }
+    }
+
+    /// Why there are no readings, if there are none.
+    pub fn absence(&self) -> Option<NoData> {
+        match &self.standing {
+            Standing::Answering => None,
+            Standing::Slow | Standing::Unresponsive { .. } => Some(NoData::Timeout),
+            Standing::Absent(why) => Some(*why),
+        }
+    }
+}
+
+/// Something that changed, for the log and the event stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The driver answers.
+    DriverBack {
+        /// Its version.
+        version: String,
+    },
+    /// The driver cannot be used.
+    DriverGone {
+        /// What was tried.
+        cause: String,
+    },
+    /// A GPU was seen for the first time.
+    Appeared {
+        /// Which.
+        slot: u8,
+    },
+    /// A GPU answers again.
+    Answering {
+        /// Which.
+        slot: u8,
+    },
+    /// A GPU hangs.
+    Unresponsive {
+        /// Which.
+        slot: u8,
+        /// In which NVML function.
+        function: String,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// A GPU is not sampled.
+    Absent {
+        /// Which.
+        slot: u8,
+        /// Why.
+        why: NoData,
+    },
+    /// What a GPU is, or how it is set up, changed.
+    Inventory {
+        /// Which.
+        slot: u8,
+    },
+    /// The driver reported an XID.
+    Xid {
+        /// Which GPU.
+        slot: u8,
+        /// The code.
+        code: u32,
+        /// When it was seen.
+        seen_unix_ms: u64,
+    },
+}
+
+/// When the newest sample was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Tick number of the sampler process.
+    pub seq: u64,
+    /// `CLOCK_BOOTTIME`.
+    pub boot_ms: u64,
+    /// Wall clock.
+    pub unix_ms: u64,
+    /// From the tick until the last answer.
+    pub took_us: u64,
+}
+
+/// How the sampler process fares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SamplerHealth {
+    /// Its pid while it runs.
+    pub pid: Option<u32>,
+    /// Samplers started since the daemon started.
+    pub starts_total: u64,
+    /// Times it was left behind because it hung.
+    pub walked_away_total: u64,
+    /// Times it was ended for a malformed frame.
+    pub malformed_total: u64,
+    /// Samples received.
+    pub samples_total: u64,
+    /// Processes that outlived SIGKILL.
+    pub stuck: BTreeSet<u32>,
+}
+
+/// Everything known of this node's GPUs.
+#[derive(Debug, Clone, Default)]
+pub struct Roster {
+    /// GPUs by slot.
+    pub gpus: Vec<Gpu>,
+    /// The driver, while it answers.
+    pub driver: Option<DriverInfo>,
+    /// Why the driver does not answer, while it does not.
+    pub driver_cause: Option<String>,
+    /// The newest sample.
+    pub taken: Option<Taken>,
+    /// The sampler process.
+    pub sampler: SamplerHealth,
+    /// Reports about GPUs that no sample named yet: slots are given in the
+    /// order of a sample, which is that of the PCI addresses.
+    early: Vec<SamplerReport>,
+}
+
+impl Roster {
+    /// Starts with the GPUs of an earlier run; slots stay as they were.
+    pub fn remembering(mut identities: Vec<Identity>) -> Self {
+        identities.sort_by_key(|identity| identity.slot);
+        identities.dedup_by_key(|identity| identity.slot);
+        let mut roster = Self::default();
+        for identity in identities.into_iter().take(GPUS_MAX) {
+            if let Ok(address) = identity.address.parse()
+                && usize::from(identity.slot) == roster.gpus.len()
+            {
+                roster.gpus.push(Gpu::new(identity, address));
+            }
+        }
+        roster
+    }
+
+    /// The names to remember for the next run.
+    pub fn identities(&self) -> Vec<Identity> {
+        self.gpus.iter().map(|gpu| gpu.identity.clone()).collect()
+    }
+
+    /// The library is a simulation.
+    pub fn simulated(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.simulated)
+    }
+
+    /// The GPU in a slot.
+    pub fn gpu(&self, slot: u8) -> Option<&Gpu> {
+        self.gpus.get(usize::from(slot))
+    }
+
+    /// The GPU that answers to a slot, index, UUID, serial number or PCI address.
+    pub fn find(&self, text: &str) -> Option<&Gpu> {
+        let address = text.parse::<PciAddress>().ok();
+        self.gpus.iter().find(|gpu| {
+            Some(gpu.address) == address
+                || gpu.identity.uuid.as_deref() == Some(text)
+                || gpu.identity.serial.as_deref() == Some(text)
+                || gpu.identity.slot.to_string() == text
+        })
+    }
+
+    /// Takes one report of the sampler; returns what changed by it.
+    pub fn take(&mut self, report: &SamplerReport) -> Vec<Change> {
+        let mut changes = Vec::new();
+        match report {
+            SamplerReport::Hello { pid } => self.sampler.pid = Some(*pid),
+            SamplerReport::Driver(info) => {
+                let version = info.driver_version.clone().unwrap_or_else(|why| why.to_string());
+                self.driver = Some(info.clone());
+                self.driver_cause = None;
+                changes.push(Change::DriverBack { version });
+            }
+            SamplerReport::NoDriver { cause } => {
+                if self.driver.take().is_some() || self.driver_cause.as_ref() != Some(cause) {
+                    changes.push(Change::DriverGone { cause: cause.clone() });
+                }
+                self.driver_cause = Some(cause.clone());
+            }
+            SamplerReport::Inventory(inventory) => match self.position(inventory.address) {
+                Some(at) => take_inventory(&mut self.gpus[at], inventory, &mut changes),
+                None => self.keep_for_later(report),
+            },
+            SamplerReport::Slow(slow) => match self.position(slow.address) {
+                Some(at) => self.gpus[at].slow = Some((**slow).clone()),
+                None => self.keep_for_later(report),
+            },
+            SamplerReport::Sample(sample) => {
+                self.take_sample(sample, &mut changes);
+                for report in std::mem::take(&mut self.early) {
+                    changes.extend(self.take(&report));
+                }
+            }
+            SamplerReport::Event(event) => {
+                if let (GpuEventKind::Xid { code }, Some(at)) = (event.kind, self.position(event.address)) {
+                    let gpu = &mut self.gpus[at];
+                    if gpu.xids.len() < XID_CODES_MAX || gpu.xids.contains_key(&code) {
+                        *gpu.xids.entry(code).or_default() += 1;
+                    }
+                    changes.push(Change::Xid { slot: gpu.identity.slot, code, seen_unix_ms: event.seen_unix_ms });
+                }
+            }
+        }
+        changes
+    }
+
+    /// No report came for too long: every GPU that was answering is unresponsive.
+    pub fn fell_silent(&mut self, for_ms: u64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for gpu in &mut self.gpus {
+            if matches!(gpu.standing, Standing::Answering | Standing::Slow) {
+                gpu.fast = Fast::absent(NoData::Timeout);
+                gpu.standing = Standing::Unresponsive { function: String::new() };
+                changes.push(Change::Unresponsive { slot: gpu.identity.slot, function: String::new(), for_ms });
+            }
+        }
+        changes
+    }
+
+    /// Sampling stopped on purpose or for want of a sampler.
+    pub fn not_sampled(&mut self, why: NoData) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for gpu in &mut self.gpus {
+            gpu.fast = Fast::absent(why);
+            gpu.in_call = None;
+            if gpu.standing != Standing::Absent(why) {
+                gpu.standing = Standing::Absent(why);
+                changes.push(Change::Absent { slot: gpu.identity.slot, why });
+            }
+        }
+        changes
+    }
+
+    fn position(&self, address: PciAddress) -> Option<usize> {
+        self.gpus.iter().position(|gpu| gpu.address == address)
+    }
+
+    /// Two reports for each GPU at most; what is more is not from our sampler.
+    fn keep_for_later(&mut self, report: &SamplerReport) {
+        if self.early.len() < 2 * GPUS_MAX {
+            self.early.push(report.clone());
+        }
+    }
+
+    fn slot_of(&mut self, address: PciAddress, changes: &mut Vec<Change>) -> Option<usize> {
+        if let Some(at) = self.position(address) {
+            return Some(at);
+        }
+        let slot = u8::try_from(self.gpus.len()).ok().filter(|slot| usize::from(*slot) < GPUS_MAX)?;
+        let identity =
+            Identity { slot, address: address.to_string(), uuid: None, serial: None, index: None, name: None };
+        self.gpus.push(Gpu::new(identity, address));
+        changes.push(Change::Appeared { slot });
+        Some(usize::from(slot))
+    }
+
+    fn take_sample(&mut self, sample: &Sample, changes: &mut Vec<Change>) {
+        self.sampler.samples_total += 1;
+        self.taken = Some(Taken {
+            seq: sample.seq,
+            boot_ms: sample.taken_boot_ms,
+            unix_ms: sample.taken_unix_ms,
+            took_us: sample.took_us,
+        });
+        for new in &sample.gpus {
+            if let Some(at) = self.slot_of(new.address, changes) {
+                take_gpu(&mut self.gpus[at], new, changes);
+            }
+        }
+    }
+}
+
+fn take_inventory(gpu: &mut Gpu, new: &GpuInventory, changes: &mut Vec<Change>) {
+    if gpu.inventory.as_ref() == Some(&new.inventory) && gpu.mig == new.mig {
+        return;
+    }
+    let keep = |old: &mut Option<String>, new: &Result<String, NoData>| {
+        if let Ok(text) = new {
+            *old = Some(text.clone());
+        }
+    };
+    keep(&mut gpu.identity.uuid, &new.inventory.uuid);
+    keep(&mut gpu.identity.serial, &new.inventory.serial);
+    keep(&mut gpu.identity.name, &new.inventory.name);
+    if let Ok(index) = new.inventory.index {
+        gpu.identity.index = Some(index.0);
+    }
+    gpu.inventory = Some(new.inventory.clone());
+    gpu.mig.clone_from(&new.mig);
+    changes.push(Change::Inventory { slot: gpu.identity.slot });
+}
+
+fn take_gpu(gpu: &mut Gpu, new: &GpuSample, changes: &mut Vec<Change>) {
+    let slot = gpu.identity.slot;
+    let standing = match (new.presence, &new.in_call) {
+        // A sampler that was told to leave a hanging GPU alone reports it as
+        // timed out; it stays named by the call it hung in.
+        (Presence::Absent(NoData::Timeout), _) => match &gpu.standing {
+            Standing::Unresponsive { function } => Standing::Unresponsive { function: function.clone() },
+            _ => Standing::Unresponsive { function: String::new() },
+        },
+        (Presence::Absent(why), _) => Standing::Absent(why),
+        (Presence::Open, Some(call)) if call.for_ms >= UNRESPONSIVE_AFTER_MS => {
+            Standing::Unresponsive { function: call.function.clone() }
+        }
+        (Presence::Open, Some(_)) => Standing::Slow,
+        (Presence::Open, None) => Standing::Answering,
+    };
+    if standing != gpu.standing {
+        match &standing {
+            Standing::Answering if gpu.standing != Standing::Slow => changes.push(Change::Answering { slot }),
+            Standing::Unresponsive { function } => changes.push(Change::Unresponsive {
+                slot,
+                function: function.clone(),
+                for_ms: new.in_call.as_ref().map_or(0, |call| call.for_ms),
+            }),
+            Standing::Absent(why) => changes.push(Change::Absent { slot, why: *why }),
+            Standing::Answering | Standing::Slow => {}
+        }
+        gpu.standing = standing;
+    }
+    gpu.fast.clone_from(&new.fast);
+    gpu.in_call.clone_from(&new.in_call);
+}

@@ -1,0 +1,5 @@
+//! The shipped binary, spoken to as the daemon speaks to it.
+
+mod simulated;
+mod support;
+mod without_driver;

@@ -1,0 +1,83 @@
+//! Bodies of messages: one type per kind, one enum over all.
+
+mod capacity;
+mod event;
+mod session;
+mod slow;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub use capacity::{Capacity, Field, FieldGroup, GpuCapacity, MigInstance};
+pub use event::{Event, EventKind, GpuRef, Xid, XidSource};
+pub use session::{
+    PreviousSession, SESSION_IDENTITY_DOMAIN, SessionClaim, SessionRecord, SessionRecordError, StreamEnd,
+};
+pub use slow::{GpuSlow, NvLink, Process, TelemetrySlow};
+pub use status::{GpuCounts, Status};
+
+use crate::error::EncodeError;
+use crate::ids::Stream;
+use crate::telemetry::TelemetryBatch;
+
+/// The body of a message. Variant numbers are on the wire: append only, and a
+/// released body type is never edited; a changed one is a new variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "one body lives at a time; boxing would only cost")]
+pub enum Body {
+    /// Who speaks, with which key, after whom.
+    Session(SessionRecord),
+    /// Something happened.
+    Event(Event),
+    /// Fast fields of all GPUs over some samples.
+    Telemetry(TelemetryBatch),
+    /// Slow fields of all GPUs, once.
+    TelemetrySlow(TelemetrySlow),
+    /// How the node is.
+    Status(Status),
+    /// What the node has, for one audience.
+    Capacity(Capacity),
+}
+
+impl Body {
+    /// The kind's name in errors and in the JSON form.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Session(_) => "session",
+            Self::Event(_) => "event",
+            Self::Telemetry(_) => "telemetry",
+            Self::TelemetrySlow(_) => "telemetry_slow",
+            Self::Status(_) => "status",
+            Self::Capacity(_) => "capacity",
+        }
+    }
+
+    /// The stream that carries this body.
+    pub const fn stream(&self) -> Stream {
+        match self {
+            Self::Session(_) => Stream::Session,
+            Self::Event(_) => Stream::Event,
+            Self::Telemetry(_) => Stream::Telemetry,
+            Self::TelemetrySlow(_) => Stream::TelemetrySlow,
+            Self::Status(_) => Stream::Status,
+            Self::Capacity(capacity) => capacity.stream(),
+        }
+    }
+
+    /// True for the body of a will: a status that says offline.
+    pub const fn is_will(&self) -> bool {
+        matches!(self, Self::Status(Status { state: crate::codes::NodeState::Offline, .. }))
+    }
+
+    /// Checks limits, names and audiences before sealing.
+    pub(crate) fn check(&self) -> Result<(), EncodeError> {
+        match self {
+            Self::Session(record) => record.claim.check(),
+            Self::Event(event) => Ok(event.check()?),
+            Self::Telemetry(batch) => Ok(batch.check()?),
+            Self::TelemetrySlow(slow) => slow.check(),
+            Self::Status(status) => Ok(status.check()?),
+            Self::Capacity(capacity) => capacity.check(),
+        }
+    }
+}

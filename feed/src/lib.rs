@@ -1,0 +1,49 @@
+//! The rackmark feed: what a node says, in bytes.
+//!
+//! This crate is the public contract between the agent and everybody who
+//! reads it. It knows messages, frames, signatures and topics; it knows no
+//! MQTT client and nothing of the agent. `docs/feed.md` describes the same
+//! byte by byte for other languages.
+//!
+//! * [`seal`] makes a signed frame from a [`Message`]; [`Frame::parse`] and
+//!   [`Frame::verify`] read one.
+//! * [`topic`] names the topics; [`fields`] is the catalogue of fields.
+//! * [`TelemetryBatch`] packs fast samples into columns.
+//! * [`Consumer`] does all checks of a careful reader: session records,
+//!   signatures, names, order, gaps, staleness.
+#![forbid(unsafe_code)]
+
+pub mod body;
+pub mod codes;
+pub mod consumer;
+pub mod error;
+pub mod extension;
+pub mod fields;
+pub mod frame;
+pub mod ids;
+#[cfg(feature = "json")]
+pub mod json;
+pub mod keys;
+pub mod limits;
+pub mod schema;
+pub mod telemetry;
+pub mod topic;
+pub mod value;
+
+pub use body::{
+    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow, MigInstance,
+    NvLink, PreviousSession, Process, SessionClaim, SessionRecord, SessionRecordError, Status, StreamEnd,
+    TelemetrySlow, Xid, XidSource,
+};
+pub use codes::{ClaimClass, GpuState, NodeState, NvLinkRemote, ProcessKind, Verdict};
+pub use consumer::Consumer;
+pub use error::{DecodeError, EncodeError, KeyError, LimitError};
+pub use extension::{Extension, Extensions};
+pub use fields::{Audience, FAST_FIELDS};
+pub use frame::{Frame, Header, Message, Verified, seal};
+pub use ids::{IdentityClass, NodeId, SessionId, SpoolEpoch, Stream};
+pub use keys::{PublicKey, Signature, SigningKey};
+pub use schema::SchemaId;
+pub use telemetry::{BatchBuilder, Cell, SampleTime, TelemetryBatch};
+pub use topic::Topic;
+pub use value::{NoData, Reading, Value};

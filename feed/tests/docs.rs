@@ -1,0 +1,186 @@
+//! `docs/feed.md` keeps step with the code: its tables and examples are made here.
+//!
+//! `UPDATE_GOLDEN=1` writes them; otherwise a difference fails.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rackmark_feed::fields::{self, Class};
+use rackmark_feed::*;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn update() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1")
+}
+
+/// What the independent decoder says about a golden frame.
+fn explained(how: &str, name: &str) -> String {
+    let python = std::env::var("RACKMARK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(&python)
+        .arg(root().join("tests/independent_decoder.py"))
+        .args([Path::new(how), &root().join("golden/v1").join(name)])
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {python} (set RACKMARK_PYTHON): {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    format!("```text\n{}```\n", String::from_utf8_lossy(&output.stdout))
+}
+
+fn schemas() -> String {
+    let mut out = String::from("| Body | Kind | Schema id | Text |\n|---|---|---|---|\n");
+    for s in schema::all() {
+        let _ = writeln!(out, "| {} | {} | `{}` | `{}.txt` |", s.body, s.name, s.id, s.name);
+    }
+    out
+}
+
+macro_rules! code_list {
+    ($out:ident, $heading:literal, $list:ty) => {
+        let _ = write!($out, "### {}\n\n| Code | Name |\n|---|---|\n", $heading);
+        for entry in <$list>::ALL {
+            let _ = writeln!($out, "| {} | `{}` |", entry.code(), entry.name());
+        }
+        $out.push('\n');
+    };
+}
+
+fn codes() -> String {
+    let mut out = String::new();
+    code_list!(out, "Stream", Stream);
+    code_list!(out, "Audience", Audience);
+    code_list!(out, "Claim class", ClaimClass);
+    code_list!(out, "Node state", NodeState);
+    code_list!(out, "GPU state", GpuState);
+    code_list!(out, "Verdict", Verdict);
+    code_list!(out, "NVLink remote", NvLinkRemote);
+    code_list!(out, "Process kind", ProcessKind);
+    out.push_str("### Reasons for absent values\n\n| Number | Name |\n|---|---|\n");
+    for reason in NoData::REASONS {
+        let _ = writeln!(out, "| {} | `{}` |", reason.to_number(), reason.name());
+    }
+    out
+}
+
+fn field_tables() -> String {
+    let mut out = String::from(
+        "# Fields of the feed\n\n\
+         Made from the crate's catalogue; see `docs/feed.md`, section 13. The kind says which value a field\n\
+         has, unless it is absent. Claim class: reported, but declared where the heading says so.\n\n",
+    );
+    for (class, heading, note) in [
+        (Class::Fast, "Fast", "every sample, the columns of fast telemetry"),
+        (Class::Inventory, "Inventory", "per GPU in capacity, at start and on change"),
+        (Class::Slow, "Slow", "per GPU in slow telemetry, about once a minute"),
+        (Class::Driver, "Driver", "per node in capacity"),
+        (Class::Declared, "Declared", "per node in capacity, claim class declared"),
+        (Class::Mig, "MIG", "per MIG instance, in capacity and slow telemetry"),
+    ] {
+        let _ = write!(out, "### {heading}\n\nSent {note}.\n\n");
+        out.push_str("| Id | Name | Kind | Unit | Audience | What, and its source |\n|---|---|---|---|---|---|\n");
+        for f in fields::all().filter(|f| f.class == class) {
+            let kind = f.kind.name();
+            let _ = writeln!(
+                out,
+                "| {} | `{}` | {kind} | {} | {} | {} |",
+                f.id, f.name, f.unit, f.audience, f.doc
+            );
+        }
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+fn limit_table() -> String {
+    let mut out = String::from("| What | Most |\n|---|---|\n");
+    for (what, most) in [
+        ("Bytes of a frame", limits::FRAME_BYTES),
+        ("Bytes of a text", limits::TEXT_BYTES),
+        ("Bytes of a name (site, node)", limits::NAME_BYTES),
+        ("GPUs of a node", limits::GPUS),
+        ("Field groups of a node or GPU", limits::GROUPS),
+        ("Fields in a list", limits::FIELDS),
+        ("MIG instances of a GPU", limits::MIG_INSTANCES),
+        ("NVLinks of a GPU", limits::NVLINKS),
+        ("Processes of a GPU", limits::PROCESSES),
+        ("Streams in a session record", limits::STREAMS),
+        ("Samples in a batch", limits::SAMPLES),
+        ("Columns in a batch", limits::COLUMNS),
+        ("Runs of columns in a batch", limits::COLUMN_RUNS),
+        ("Cells in a batch (samples × GPUs × columns)", limits::CELLS),
+        ("Extensions of a body", limits::EXTENSIONS),
+        ("Bytes of an extension", limits::EXTENSION_BYTES),
+        ("Bytes of an event payload", limits::EVENT_BYTES),
+    ] {
+        let _ = writeln!(out, "| {what} | {most} |");
+    }
+    out
+}
+
+#[test]
+fn the_page_keeps_step_with_the_code() {
+    let path = root().join("../docs/feed.md");
+    // In this order: the decoder that explains the examples reads the code lists.
+    let sections: [(&str, fn() -> String); 5] = [
+        ("schemas", schemas),
+        ("codes", codes),
+        ("limits", limit_table),
+        ("frame", || explained("--frame", "will.bin")),
+        ("batch", || explained("--bits", "telemetry_example.bin")),
+    ];
+    for (name, make) in sections {
+        let page = std::fs::read_to_string(&path).expect("docs/feed.md");
+        let begin = format!("<!-- generated: {name} -->\n");
+        let from = page.find(&begin).expect("begin mark") + begin.len();
+        let to = from + page[from..].find("<!-- end -->").expect("end mark");
+        let made = make();
+        let kept = &page[from..to];
+        if update() {
+            let page = format!("{}{made}{}", &page[..from], &page[to..]);
+            std::fs::write(&path, page).expect("docs/feed.md");
+        } else {
+            assert!(kept == made, "section {name} of docs/feed.md is out of step; run with UPDATE_GOLDEN=1");
+        }
+    }
+}
+
+#[test]
+fn the_field_list_keeps_step_with_the_catalogue() {
+    let (path, made) = (root().join("FIELDS.md"), field_tables());
+    if update() {
+        std::fs::write(&path, &made).expect("FIELDS.md");
+    }
+    let kept = std::fs::read_to_string(&path).expect("FIELDS.md");
+    assert!(kept == made, "FIELDS.md is out of step; run with UPDATE_GOLDEN=1");
+}
+
+/// Constants that the page states in words.
+#[test]
+fn the_page_states_the_constants() {
+    let page = std::fs::read_to_string(root().join("../docs/feed.md")).expect("docs/feed.md");
+    for domain in [
+        frame::FRAME_DOMAIN,
+        schema::SCHEMA_DOMAIN,
+        ids::NODE_ID_SOFTWARE_DOMAIN,
+        ids::SESSION_ID_DOMAIN,
+        body::SESSION_IDENTITY_DOMAIN,
+    ] {
+        let (zero, text) = domain.split_last().expect("not empty");
+        assert_eq!(*zero, 0);
+        let text = std::str::from_utf8(text).expect("text");
+        assert!(page.contains(&format!("`{text}`")), "{text}");
+    }
+    assert!(page.contains(&format!("Magic byte `{:02x}`", frame::MAGIC)));
+    for stream in Stream::ALL {
+        let suffix = topic::suffix(*stream).expect("a known stream");
+        let row = page.lines().find(|line| line.starts_with('|') && line.contains(&format!("/{suffix}` |")));
+        let row = row.unwrap_or_else(|| panic!("no topic row for {stream}"));
+        let audience = stream.audience().expect("a known stream").name().replace('_', " ");
+        assert!(row.contains(&format!("| {audience} |")), "{row}");
+        assert!(row.ends_with(if stream.is_retained() { "| yes |" } else { "| no |" }), "{row}");
+    }
+}

@@ -1,0 +1,551 @@
+#!/usr/bin/env python3
+"""A decoder of the rackmark feed written from docs/feed.md alone.
+
+    independent_decoder.py FOLDER            decode every FOLDER/*.bin and compare with FOLDER/*.json
+    independent_decoder.py --frame FILE      explain a frame byte by byte
+    independent_decoder.py --bits FILE       explain the bit stream of a fast telemetry frame
+
+Python's own library only. Signatures are checked when the package
+`cryptography` is there. Names of codes come from the tables of docs/feed.md,
+names of fields from feed/FIELDS.md.
+"""
+import base64
+import hashlib
+import json
+import pathlib
+import re
+import sys
+
+from independent_columns import Bits, Refused, columns, unzigzag
+
+FEED = pathlib.Path(__file__).resolve().parent.parent
+
+
+# --- names, from the page ---------------------------------------------------
+
+def tables(text):
+    """Code lists by heading and fields by id, from the generated tables."""
+    codes, fields, heading = {}, {}, ""
+    for line in text.splitlines():
+        if line.startswith("### "):
+            heading = line[4:].strip().lower()
+        row = re.match(r"\| (\d+) \| `(\w+)` \|(?:(.*)\|)?$", line)
+        if not row:
+            continue
+        number, name, rest = int(row[1]), row[2], [cell.strip() for cell in (row[3] or "").split("|")]
+        if heading in ("fast", "inventory", "slow", "driver", "declared", "mig"):
+            fields[number] = (name, rest[0], rest[1])
+        else:
+            codes.setdefault(heading, {})[number] = name
+    return codes, fields
+
+
+CODES, _ = tables((FEED.parent / "docs" / "feed.md").read_text(encoding="utf-8"))
+_, FIELDS = tables((FEED / "FIELDS.md").read_text(encoding="utf-8"))
+
+
+def code(heading, number):
+    return CODES[heading].get(number, {"code": number})
+
+
+def no_data(number):
+    if number < 256:
+        name = CODES["reasons for absent values"].get(number)
+        return {"no_data": name} if name else {"no_data": "unrecognised", "number": number}
+    number -= 256
+    if number >= 1 << 32:
+        raise Refused("no-data number out of range")
+    return {"no_data": "error", "code": unzigzag(number)}
+
+
+def signed(word):
+    return word - (1 << 64) if word >> 63 else word
+
+
+# --- bytes ------------------------------------------------------------------
+
+class Bytes:
+    def __init__(self, data, trace=None):
+        self.data, self.at, self.trace = data, 0, trace
+
+    def note(self, start, what, value):
+        if self.trace is not None:
+            self.trace.append((start, self.data[start:self.at], what, value))
+
+    def take(self, count):
+        if self.at + count > len(self.data):
+            raise Refused("ends early")
+        self.at += count
+        return self.data[self.at - count:self.at]
+
+    def varint(self, bits):
+        value, shift = 0, 0
+        for _ in range(-(-bits // 7)):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                if value >> bits:
+                    raise Refused("varint too large")
+                return value
+        raise Refused("varint too long")
+
+    def read(self, kind, what):
+        start = self.at
+        if kind == "byte":
+            value = self.take(1)[0]
+        elif kind in ("u16", "u32", "u64"):
+            value = self.varint(int(kind[1:]))
+        elif kind == "i64":
+            value = unzigzag(self.varint(64))
+        elif kind == "bool":
+            byte = self.take(1)[0]
+            if byte > 1:
+                raise Refused("bool is neither 0 nor 1")
+            value = bool(byte)
+        elif kind == "text":
+            value = self.take(self.limited(512)).decode("utf-8")
+        elif kind == "bytes":
+            value = self.take(self.limited(65536))
+        elif kind == "hex16":
+            value = self.take(16).hex()
+        elif kind == "hex32":
+            value = self.take(32).hex()
+        elif kind == "hex64":
+            value = self.take(64).hex()
+        elif kind == "nodata":
+            value = no_data(self.varint(64))
+        else:
+            raise AssertionError(kind)
+        self.note(start, what, value)
+        return value
+
+    def limited(self, limit):
+        length = self.varint(32)
+        if length > limit:
+            raise Refused("too long")
+        return length
+
+    def list(self, limit, what, element):
+        start = self.at
+        count = self.limited(limit)
+        self.note(start, what + " (count)", count)
+        return [element(f"{what}[{i}]") for i in range(count)]
+
+    def option(self, what, element):
+        start = self.at
+        flag = self.take(1)[0]
+        if flag > 1:
+            raise Refused("option is neither 0 nor 1")
+        if not flag:
+            self.note(start, what, "none")
+            return None
+        self.note(start, what, "present")
+        return element(what)
+
+    def reading(self, kind, what):
+        start = self.at
+        which = self.varint(32)
+        self.note(start, what, "value" if which == 0 else "absent")
+        if which > 1:
+            raise Refused("reading is neither 0 nor 1")
+        return self.read("nodata" if which else kind, what)
+
+    def code(self, heading, what):
+        start = self.at
+        value = code(heading, self.varint(16))
+        self.note(start, what, value)
+        return value
+
+    def node(self, what):
+        start = self.at
+        kind = self.take(1)[0]
+        if kind not in (1, 2):
+            raise Refused("unknown identity class")
+        value = {1: "sw:", 2: "tpm:"}[kind] + self.take(32).hex()
+        self.note(start, what, value)
+        return value
+
+    def epoch(self, what):
+        return format(self.read("u64", what), "016x")
+
+
+# --- bodies -----------------------------------------------------------------
+
+class Bodies:
+    def __init__(self, data):
+        self.data = data
+        self.units = {}
+
+    def name(self, number):
+        if number not in FIELDS:
+            return f"field_{number}"
+        name, _, unit = FIELDS[number]
+        if unit:
+            self.units[name] = unit
+        return name
+
+    def extensions(self):
+        d = self.data
+        return d.list(16, "extensions", lambda w: {
+            "tag": d.read("u16", w + ".tag"),
+            "bytes": base64.b64encode(d.read("bytes", w + ".bytes")).decode(),
+        })
+
+    def value(self, what):
+        d = self.data
+        kind = d.read("u32", what + " (kind)")
+        kinds = ("u64", "i64", "text", "bool", "nodata")
+        if kind >= len(kinds):
+            raise Refused("unknown kind of value")
+        return d.read(kinds[kind], what)
+
+    def fields(self, what):
+        pairs = self.data.list(512, what, lambda w: (self.name(self.data.read("u16", w + ".id")), self.value(w)))
+        return dict(pairs)
+
+    def groups(self, what):
+        return self.data.list(16, what, lambda w: {
+            "claim": self.data.code("claim class", w + ".claim"),
+            "fields": self.fields(w + ".fields"),
+        })
+
+    def mig(self, what):
+        return self.data.list(64, what, lambda w: {
+            "index": self.data.read("u16", w + ".index"),
+            "fields": self.fields(w + ".fields"),
+        })
+
+    def session(self):
+        d = self.data
+
+        def previous(what):
+            return {
+                "session": d.read("hex16", what + ".session"),
+                "spool_epoch": d.epoch(what + ".spool_epoch"),
+                "ends": d.list(32, what + ".ends", lambda w: {
+                    "stream": d.code("stream", w + ".stream"),
+                    "last_seq": d.read("u64", w + ".last_seq"),
+                }),
+            }
+
+        start = d.at
+        out = {
+            "node": d.node("node"),
+            "site": d.read("text", "site"),
+            "node_name": d.read("text", "node_name"),
+            "identity_public_key": d.read("hex32", "identity_public_key"),
+            "session_public_key": d.read("hex32", "session_public_key"),
+            "boot_id": d.read("hex16", "boot_id"),
+            "spool_epoch": d.epoch("spool_epoch"),
+            "started_unix_ms": d.read("u64", "started_unix_ms"),
+            "agent_version": d.read("text", "agent_version"),
+            "previous": d.option("previous", previous),
+            "extensions": self.extensions(),
+        }
+        self.claim = d.data[start:d.at]
+        out["identity_signature"] = d.read("hex64", "identity_signature")
+        return out
+
+    def event(self):
+        d = self.data
+        out = {"occurred_unix_ms": d.read("u64", "occurred_unix_ms")}
+        kind = d.read("u16", "kind")
+        payload = Bytes(d.read("bytes", "payload"))
+        out["kind"] = code("event (body 1)", kind)
+        out["details"] = self.details(kind, payload)
+        if payload.at != len(payload.data):
+            raise Refused("bytes follow the event payload")
+        out["gpu"] = d.option("gpu", lambda w: {
+            "slot": d.read("byte", w + ".slot"),
+            "index": d.option(w + ".index", lambda v: d.read("u32", v)),
+            "uuid": d.option(w + ".uuid", lambda v: d.read("text", v)),
+            "serial": d.option(w + ".serial", lambda v: d.read("text", v)),
+            "pci_address": d.option(w + ".pci_address", lambda v: d.read("text", v)),
+        })
+        out["extensions"] = self.extensions()
+        return out
+
+    @staticmethod
+    def details(kind, p):
+        option = lambda type_: p.option("", lambda w: p.read(type_, w))
+        if kind == 0:
+            return {
+                "code": p.read("u32", ""),
+                "source": {0: "driver", 1: "kernel_log"}.get(n := p.read("u16", ""), {"code": n}),
+                "text": p.read("text", ""),
+                "pid": option("u32"),
+                "process": option("text"),
+                "gpu_instance_id": option("u32"),
+                "compute_instance_id": option("u32"),
+                "caused_by": option("u32"),
+            }
+        if kind == 3:
+            return {"call": p.read("text", ""), "since_unix_ms": p.read("u64", "")}
+        if kind == 8:
+            return {"version": p.read("text", "")}
+        if kind == 9:
+            return {"reason": p.read("text", "")}
+        if kind == 10:
+            return {"until_unix_ms": p.read("u64", "")}
+        if kind == 13:
+            return {
+                "stream": p.code("stream", ""),
+                "from_seq": p.read("u64", ""),
+                "to_seq": p.read("u64", ""),
+            }
+        if kind in (1, 2, 4, 5, 6, 7, 11, 12):
+            return {}
+        return {"payload": base64.b64encode(p.take(len(p.data))).decode()}
+
+    def telemetry(self, trace=None):
+        d = self.data
+        samples = d.read("u32", "samples")
+        slots = list(d.read("bytes", "slots"))
+        runs = d.list(16, "columns", lambda w: (d.read("u16", w + ".first"), d.read("u16", w + ".count")))
+        data = d.read("bytes", "data")
+        ids = [first + i for first, count in runs for i in range(count)]
+        for rising in (slots, ids):
+            if any(a >= b for a, b in zip(rising, rising[1:])):
+                raise Refused("slots or columns do not rise")
+        if not 1 <= samples <= 120 or len(slots) > 64 or len(ids) > 256 or samples * len(slots) * len(ids) > 1 << 19:
+            raise Refused("batch over a limit")
+        bits = Bits(data, trace)
+        labels = ["sample number", "monotonic ms", "unix ms"]
+        time = columns(bits, labels, 1, samples, None, no_data)
+        seq, mono, unix = ([cell for cell in column] for column in time)
+        if any(isinstance(cell, dict) for cell in seq + mono + unix):
+            raise Refused("a sample time is absent")
+        table = columns(bits, [f"column {i}" for i in ids], len(slots), samples, mono, no_data)
+        bits.finish()
+        out = []
+        for s in range(samples):
+            gpus = []
+            for g, slot in enumerate(slots):
+                row = {"slot": slot}
+                for c, number in enumerate(ids):
+                    cell = table[c][g * samples + s]
+                    if not isinstance(cell, dict) and FIELDS.get(number, ("", ""))[1] == "signed":
+                        cell = signed(cell)
+                    row[self.name(number)] = cell
+                gpus.append(row)
+            out.append({"seq": seq[s], "taken_unix_ms": unix[s], "taken_mono_ms": mono[s], "gpus": gpus})
+        return {"samples": out, "extensions": self.extensions()}
+
+    def slow(self):
+        d = self.data
+
+        def nvlink(w):
+            link = {
+                "link": d.read("byte", w + ".link"),
+                "active": d.reading("bool", w + ".active"),
+                "version": d.reading("u32", w + ".version"),
+                "remote": d.code("nvlink remote", w + ".remote"),
+            }
+            for name in ("crc_flit_errors", "crc_data_errors", "replay_errors", "recovery_errors",
+                         "transmit_bytes", "receive_bytes"):
+                link[name] = d.reading("u64", f"{w}.{name}")
+            return link
+
+        def process(w):
+            return {
+                "pid": d.read("u32", w + ".pid"),
+                "kind": d.code("process kind", w + ".kind"),
+                "name": d.read("text", w + ".name"),
+                "memory_used_bytes": d.reading("u64", w + ".memory_used_bytes"),
+                "gpu_instance_id": d.option(w + ".gpu_instance_id", lambda v: d.read("u32", v)),
+                "compute_instance_id": d.option(w + ".compute_instance_id", lambda v: d.read("u32", v)),
+            }
+
+        return {
+            "taken_unix_ms": d.read("u64", "taken_unix_ms"),
+            "gpus": d.list(64, "gpus", lambda w: {
+                "slot": d.read("byte", w + ".slot"),
+                "fields": self.fields(w + ".fields"),
+                "nvlinks": d.list(64, w + ".nvlinks", nvlink),
+                "mig": self.mig(w + ".mig"),
+                "processes": d.list(1024, w + ".processes", process),
+            }),
+            "extensions": self.extensions(),
+        }
+
+    def status(self):
+        d = self.data
+        return {
+            "state": d.code("node state", "state"),
+            "reason": d.read("text", "reason"),
+            "session": d.read("hex16", "session"),
+            "since_unix_ms": d.read("u64", "since_unix_ms"),
+            "time_to_live_ms": d.read("u64", "time_to_live_ms"),
+            "sample_period_ms": d.read("u64", "sample_period_ms"),
+            "simulated": d.read("bool", "simulated"),
+            "gpus": {
+                "expected": d.read("u16", "gpus.expected"),
+                "answering": d.read("u16", "gpus.answering"),
+            },
+            "agent_version": d.read("text", "agent_version"),
+            "extensions": self.extensions(),
+        }
+
+    def capacity(self):
+        d = self.data
+        return {
+            "audience": d.code("audience", "audience"),
+            "simulated": d.read("bool", "simulated"),
+            "groups": self.groups("groups"),
+            "gpus": d.list(64, "gpus", lambda w: {
+                "slot": d.read("byte", w + ".slot"),
+                "state": d.code("gpu state", w + ".state"),
+                "verdict": d.code("verdict", w + ".verdict"),
+                "no_data": d.option(w + ".no_data", lambda v: d.read("nodata", v)),
+                "groups": self.groups(w + ".groups"),
+                "mig": self.mig(w + ".mig"),
+            }),
+            "extensions": self.extensions(),
+        }
+
+
+# --- frames -----------------------------------------------------------------
+
+def schema_ids():
+    folder = FEED / "src" / "schema"
+    ids = {}
+    for number, name in enumerate(("session", "event", "telemetry", "telemetry_slow", "status", "capacity")):
+        text = (folder / f"{name}.txt").read_bytes()
+        ids[hashlib.sha256(b"rackmark/feed/v1/schema\0" + text).digest()[:8]] = (number, name)
+    return ids
+
+
+BODY_STREAM = {"session": "session", "event": "event", "telemetry": "telemetry",
+               "telemetry_slow": "telemetry_slow", "status": "status"}
+
+
+def decode(data, trace=None, bit_trace=None):
+    d = Bytes(data, trace)
+    if len(data) > 65536:
+        raise Refused("too long")
+    if d.read("byte", "magic") != 0xB7 or d.read("byte", "frame version") != 1:
+        raise Refused("not a frame")
+    start = d.at
+    schema = d.take(8)
+    d.note(start, "schema id", schema.hex())
+    length = d.read("u32", "length of header and body")
+    end = d.at + length
+    if end + 64 != len(data):
+        raise Refused("length does not fit")
+    header = {
+        "node": d.node("header.node"),
+        "session": d.read("hex16", "header.session"),
+        "epoch": d.epoch("header.epoch"),
+        "stream": d.code("stream", "header.stream"),
+        "seq": d.option("header.seq", lambda w: d.read("u64", w)),
+        "time_unix_ms": d.read("u64", "header.time_unix_ms"),
+    }
+    number, name = schema_ids()[schema]
+    if d.read("u32", "body number") != number:
+        raise Refused("body number is not the schema's")
+    bodies = Bodies(d)
+    body = {
+        "session": bodies.session, "event": bodies.event, "telemetry": lambda: bodies.telemetry(bit_trace),
+        "telemetry_slow": bodies.slow, "status": bodies.status, "capacity": bodies.capacity,
+    }[name]()
+    if d.at != end:
+        raise Refused("bytes follow the body")
+    stream = BODY_STREAM.get(name) or "capacity_" + body["audience"]
+    if header["stream"] != stream:
+        raise Refused("stream does not carry the body")
+    if header["seq"] is None and not (name == "status" and body["state"] == "offline"):
+        raise Refused("sequence number is absent")
+    start = d.at
+    signature = d.take(64)
+    d.note(start, "signature", signature.hex())
+    document = {
+        "schema": schema.hex(), "kind": name, "header": header, "body": body, "units": bodies.units,
+        "signed_bytes": base64.b64encode(data).decode(),
+    }
+    return document, signature, getattr(bodies, "claim", None)
+
+
+def verify(key, signature, signed_bytes):
+    """True or False, or None without the package `cryptography`."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        return None
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed_bytes)
+        return True
+    except InvalidSignature:
+        return False
+
+
+def check_folder(folder):
+    keys, frames, wrong, checked = {}, [], 0, 0
+    for path in sorted(folder.glob("*.bin")):
+        data = path.read_bytes()
+        document, signature, claim = decode(data)
+        frames.append((path, data, document, signature))
+        if document != json.loads(path.with_suffix(".json").read_text(encoding="utf-8")):
+            print(f"{path.name}: decoded otherwise than {path.with_suffix('.json').name}")
+            wrong += 1
+        if claim is not None:
+            body = document["body"]
+            identity, session = (bytes.fromhex(body[k]) for k in ("identity_public_key", "session_public_key"))
+            node = "sw:" + hashlib.sha256(b"rackmark/feed/v1/node-id/software\0" + identity).hexdigest()
+            name = hashlib.sha256(b"rackmark/feed/v1/session-id\0" + session).digest()[:16].hex()
+            good = verify(identity, bytes.fromhex(body["identity_signature"]),
+                          b"rackmark/feed/v1/session-identity\0" + claim)
+            if node != body["node"] or name != document["header"]["session"] or good is False:
+                print(f"{path.name}: ids or identity signature do not fit")
+                wrong += 1
+            keys[name] = session
+    for path, data, document, signature in frames:
+        good = verify(keys[document["header"]["session"]], signature, b"rackmark/feed/v1/frame\0" + data[:-64])
+        checked += good is not None
+        if good is False:
+            print(f"{path.name}: signature does not fit")
+            wrong += 1
+        spoiled = bytearray(data)
+        spoiled[len(data) // 2] ^= 1
+        if verify(keys[document["header"]["session"]], signature, b"rackmark/feed/v1/frame\0" + spoiled[:-64]):
+            print(f"{path.name}: a spoiled frame verifies")
+            wrong += 1
+    if not frames:
+        print("no payloads")
+        return 1
+    print(f"{len(frames) - wrong} payloads agree, {checked} signatures checked, {wrong} faults")
+    return 1 if wrong else 0
+
+
+def explain_frame(path):
+    trace = []
+    decode(path.read_bytes(), trace)
+    for start, data, what, value in trace:
+        text = data.hex() if len(data) <= 18 else data[:14].hex() + "…"
+        shown = "" if isinstance(value, str) and value.startswith(data.hex()[:8]) else f" = {value}"
+        if isinstance(value, str) and len(value) > 40:
+            shown = ""
+        print(f"{start:>5}  {text:<37}  {what}{shown}")
+
+
+def explain_bits(path):
+    trace = []
+    decode(path.read_bytes(), None, trace)
+    for bits, what, value in trace:
+        print(f"{bits or '-':<24} {what} = {value}")
+
+
+def main(arguments):
+    if len(arguments) == 2 and arguments[0] == "--frame":
+        return explain_frame(pathlib.Path(arguments[1]))
+    if len(arguments) == 2 and arguments[0] == "--bits":
+        return explain_bits(pathlib.Path(arguments[1]))
+    if len(arguments) == 1:
+        return check_folder(pathlib.Path(arguments[0]))
+    print(__doc__)
+    return 64
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
