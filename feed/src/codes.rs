@@ -131,7 +131,7 @@ codes! {
 }
 
 codes! {
-    /// How a claim is known, from weakest to strongest only in part: read the words.
+    /// How a claim is known. Not a scale: each answers another doubt.
     pub enum ClaimClass {
         /// Typed into a configuration.
         Declared = 0 "declared",

@@ -288,10 +288,12 @@ impl Consumer {
                 (Vec::new(), false)
             }
             Some(known) => {
-                if known.session(&session.id).is_some() {
+                let late = !known.is_newer(&session);
+                // A session that would be the current one is never a duplicate by
+                // number, so that a spool that lost its end does not silence a node.
+                if known.session(&session.id).is_some() || late && known.has_seen(&header, seq) {
                     return Err(Refusal::Duplicate);
                 }
-                let late = !known.is_newer(&session);
                 if !late {
                     let old = (known.current().site.clone(), known.current().node_name.clone());
                     if self.names.get(&old) == Some(&header.node) {

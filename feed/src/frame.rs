@@ -119,8 +119,7 @@ impl<'a> Frame<'a> {
         let (fixed, rest) = bytes.split_at_checked(FIXED).ok_or(DecodeError::Truncated)?;
         let mut schema = [0; 8];
         schema.copy_from_slice(&fixed[2..]);
-        let (length, rest) =
-            postcard::take_from_bytes::<u32>(rest).map_err(|_| DecodeError::Truncated)?;
+        let (length, rest) = postcard::take_from_bytes::<u32>(rest).map_err(|_| DecodeError::Truncated)?;
         let length = length as usize;
         if length > limits::FRAME_BYTES {
             return Err(DecodeError::TooLong { bytes: length, limit: limits::FRAME_BYTES });
@@ -131,7 +130,13 @@ impl<'a> Frame<'a> {
             return Err(DecodeError::Trailing { part: "signature", count: rest.len() });
         }
         let (header, body) = postcard::take_from_bytes(payload).map_err(DecodeError::Header)?;
-        Ok(Self { bytes, schema: SchemaId(schema), header, body, signature: Signature::from_bytes(signature) })
+        Ok(Self {
+            bytes,
+            schema: SchemaId(schema),
+            header,
+            body,
+            signature: Signature::from_bytes(signature),
+        })
     }
 
     /// The whole frame.
@@ -190,8 +195,7 @@ impl<'a> Frame<'a> {
         let mut signed = Vec::with_capacity(FRAME_DOMAIN.len() + end);
         signed.extend_from_slice(FRAME_DOMAIN);
         signed.extend_from_slice(&self.bytes[..end]);
-        if SessionId::of(session_key) == self.header.session
-            && session_key.verifies(&signed, &self.signature)
+        if SessionId::of(session_key) == self.header.session && session_key.verifies(&signed, &self.signature)
         {
             Ok(Verified(self))
         } else {

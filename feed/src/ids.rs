@@ -205,10 +205,7 @@ impl Stream {
     /// True for levels: newest wins, retained, never spooled; sequence numbers count within the session.
     /// False for streams: sequence numbers count within the spool epoch.
     pub const fn is_level(self) -> bool {
-        matches!(
-            self,
-            Self::Status | Self::CapacityPublic | Self::CapacityBuyer | Self::CapacityOperator
-        )
+        matches!(self, Self::Status | Self::CapacityPublic | Self::CapacityBuyer | Self::CapacityOperator)
     }
 
     /// True when the broker keeps the newest message for late subscribers (all levels, and session records).

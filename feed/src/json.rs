@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 
 use crate::body::{
-    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, SessionRecord,
-    Status, TelemetrySlow,
+    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process,
+    SessionRecord, Status, TelemetrySlow,
 };
 use crate::error::DecodeError;
 use crate::extension::Extension;

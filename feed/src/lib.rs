@@ -31,9 +31,9 @@ pub mod topic;
 pub mod value;
 
 pub use body::{
-    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow, MigInstance,
-    NvLink, PreviousSession, Process, SessionClaim, SessionRecord, SessionRecordError, Status, StreamEnd,
-    TelemetrySlow, Xid, XidSource,
+    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow,
+    MigInstance, NvLink, PreviousSession, Process, SessionClaim, SessionRecord, SessionRecordError, Status,
+    StreamEnd, TelemetrySlow, Xid, XidSource,
 };
 pub use codes::{ClaimClass, GpuState, NodeState, NvLinkRemote, ProcessKind, Verdict};
 pub use consumer::Consumer;

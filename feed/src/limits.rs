@@ -102,3 +102,17 @@ pub(crate) fn bytes<'de, D: Deserializer<'de>, const MAX: usize>(
     }
     Ok(bytes.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::{Error, SeqDeserializer};
+
+    /// Without the check the room asked for would be 2^64 elements.
+    #[test]
+    fn a_hostile_count_is_refused_before_room_is_made() {
+        let hostile = SeqDeserializer::<_, Error>::new(0..u64::MAX);
+        assert!(super::list::<_, u64, 4>(hostile).is_err());
+        let fits = SeqDeserializer::<_, Error>::new(0..4_u64);
+        assert_eq!(super::list::<_, u64, 4>(fits), Ok(vec![0, 1, 2, 3]));
+    }
+}

@@ -127,7 +127,9 @@ impl BatchBuilder {
         let mut cells = Vec::with_capacity(self.rows.len());
         for column in 0..FAST_FIELDS {
             for gpu in 0..gpus {
-                cells.extend((0..samples).map(|sample| self.rows[(sample * gpus + gpu) * FAST_FIELDS + column]));
+                cells.extend(
+                    (0..samples).map(|sample| self.rows[(sample * gpus + gpu) * FAST_FIELDS + column]),
+                );
             }
         }
         self.rows.clear();
@@ -160,7 +162,9 @@ impl TelemetryBatch {
         batch.check()?;
         let expected = batch.samples.len() * batch.slots.len() * batch.columns.len();
         if batch.cells.len() != expected {
-            return Err(LimitError { what: "cells of a batch", found: batch.cells.len(), limit: expected }.into());
+            return Err(
+                LimitError { what: "cells of a batch", found: batch.cells.len(), limit: expected }.into()
+            );
         }
         Ok(batch)
     }
@@ -271,7 +275,10 @@ struct Wire {
     slots: Vec<u8>,
     #[serde(deserialize_with = "limits::list::<_, ColumnRun, { limits::COLUMN_RUNS }>")]
     columns: Vec<ColumnRun>,
-    #[serde(serialize_with = "extension::bytes", deserialize_with = "limits::bytes::<_, { limits::FRAME_BYTES }>")]
+    #[serde(
+        serialize_with = "extension::bytes",
+        deserialize_with = "limits::bytes::<_, { limits::FRAME_BYTES }>"
+    )]
     data: Vec<u8>,
     #[serde(deserialize_with = "limits::list::<_, Extension, { limits::EXTENSIONS }>")]
     extensions: Extensions,

@@ -98,11 +98,7 @@ impl<'a> Topic<'a> {
 }
 
 fn checked(name: &str) -> Result<&str, NameError> {
-    if is_name(name) {
-        Ok(name)
-    } else {
-        Err(NameError { name: name.chars().take(NAME_BYTES).collect() })
-    }
+    if is_name(name) { Ok(name) } else { Err(NameError { name: name.chars().take(NAME_BYTES).collect() }) }
 }
 
 fn node(site: &str, node: &str, rest: &str) -> Result<String, NameError> {

@@ -21,6 +21,7 @@ fn update() -> bool {
 fn explained(how: &str, name: &str) -> String {
     let python = std::env::var("RACKMARK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(&python)
+        .arg("-B")
         .arg(root().join("tests/independent_decoder.py"))
         .args([Path::new(how), &root().join("golden/v1").join(name)])
         .output()
@@ -79,7 +80,9 @@ fn field_tables() -> String {
         (Class::Mig, "MIG", "per MIG instance, in capacity and slow telemetry"),
     ] {
         let _ = write!(out, "### {heading}\n\nSent {note}.\n\n");
-        out.push_str("| Id | Name | Kind | Unit | Audience | What, and its source |\n|---|---|---|---|---|---|\n");
+        out.push_str(
+            "| Id | Name | Kind | Unit | Audience | What, and its source |\n|---|---|---|---|---|---|\n",
+        );
         for f in fields::all().filter(|f| f.class == class) {
             let kind = f.kind.name();
             let _ = writeln!(
@@ -121,11 +124,14 @@ fn limit_table() -> String {
     out
 }
 
+/// A generated part of the page: its name and what makes it.
+type Section = (&'static str, fn() -> String);
+
 #[test]
 fn the_page_keeps_step_with_the_code() {
     let path = root().join("../docs/feed.md");
     // In this order: the decoder that explains the examples reads the code lists.
-    let sections: [(&str, fn() -> String); 5] = [
+    let sections: [Section; 5] = [
         ("schemas", schemas),
         ("codes", codes),
         ("limits", limit_table),

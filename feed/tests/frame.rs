@@ -372,7 +372,9 @@ fn cutting_down_for_an_audience_keeps_what_it_may_see() {
             assert_eq!(fields::may_see(field.id, *audience), field.audience.code() <= audience.code());
         }
     }
-    assert!(!fields::may_see(110, Audience::Unrecognised(9)) && fields::may_see(100, Audience::Unrecognised(9)));
+    assert!(
+        !fields::may_see(110, Audience::Unrecognised(9)) && fields::may_see(100, Audience::Unrecognised(9))
+    );
 }
 
 #[test]
@@ -422,7 +424,10 @@ fn keys_come_from_files_and_from_nowhere() {
     assert!(key.public().verifies(b"text", &key.sign(b"text")));
     assert!(!key.public().verifies(b"other", &key.sign(b"text")));
     assert!(matches!(SigningKey::from_pkcs8(b"no"), Err(KeyError::Pkcs8)));
-    assert_ne!(SigningKey::generate().expect("random").public(), SigningKey::generate().expect("random").public());
+    assert_ne!(
+        SigningKey::generate().expect("random").public(),
+        SigningKey::generate().expect("random").public()
+    );
     assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.public()));
 }
 
@@ -448,8 +453,12 @@ proptest! {
 
     #[test]
     fn any_flipped_byte_of_any_message_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        for (_, message, key) in all() {
-            let mut bytes = seal(&message, &key).expect("sealed");
+        static FRAMES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+        let frames = FRAMES.get_or_init(|| {
+            all().iter().map(|(_, message, key)| seal(message, key).expect("sealed")).collect()
+        });
+        for frame in frames {
+            let mut bytes = frame.clone();
             let at = at.index(bytes.len());
             bytes[at] ^= byte;
             let _ = Frame::parse(&bytes).and_then(|frame| frame.body());
@@ -499,7 +508,10 @@ fn names_that_break_the_rule_are_refused() {
         assert!(topic::watermark("site", "node", name).is_err());
     }
     assert_eq!(topic::status("s", "n").as_deref(), Ok("rackmark/v1/s/n/status"));
-    assert_eq!(topic::of(Stream::TelemetrySlow, "s", "n").as_deref(), Ok("rackmark/v1/s/n/telemetry/operator"));
+    assert_eq!(
+        topic::of(Stream::TelemetrySlow, "s", "n").as_deref(),
+        Ok("rackmark/v1/s/n/telemetry/operator")
+    );
     assert!(Topic::parse("rackmark/v2/s/n/status").is_none());
     assert!(Topic::parse("rackmark/v1/s/n/status/x").is_none());
     assert!(Topic::parse("rackmark/v1/s/+/status").is_none());

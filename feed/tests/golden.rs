@@ -59,8 +59,7 @@ fn every_kept_payload_still_decodes_and_verifies() {
         let (_, message, key) = wanted.iter().find(|(n, _, _)| *n == name).expect("a known name");
         let frame = Frame::parse(&bytes).expect("frame");
         let document: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(path.with_extension("json")).expect("json"))
-                .expect("json");
+            serde_json::from_slice(&std::fs::read(path.with_extension("json")).expect("json")).expect("json");
         assert_eq!(json::to_json(&frame).expect("body"), document, "{name}");
         assert_eq!(json::from_json(&document).expect("signed bytes"), bytes, "{name}");
         let verified = frame.verify(&key.public()).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -73,8 +72,7 @@ fn every_kept_payload_still_decodes_and_verifies() {
 /// A schema text of a released version never changes: its id is pinned here.
 #[test]
 fn released_schema_ids_are_pinned() {
-    let listing: String =
-        schema::all().iter().map(|s| format!("{} {} {}\n", s.body, s.name, s.id)).collect();
+    let listing: String = schema::all().iter().map(|s| format!("{} {} {}\n", s.body, s.name, s.id)).collect();
     compare("schemas.txt", listing.as_bytes());
 }
 
@@ -110,6 +108,7 @@ fn the_independent_decoder_agrees() {
     let python = std::env::var("RACKMARK_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/independent_decoder.py");
     let output = Command::new(&python)
+        .arg("-B")
         .arg(&script)
         .arg(folder())
         .output()

@@ -55,22 +55,29 @@ fn batch() -> impl Strategy<Value = TelemetryBatch> {
         let ids = prop::collection::btree_set(0u16..60, columns);
         let slots = prop::collection::btree_set(any::<u8>(), gpus);
         let cells = prop::collection::vec(column(samples * gpus), columns);
-        (times, ids, slots, cells).prop_filter_map("sets may be smaller", move |(times, ids, slots, cells)| {
-            if ids.len() < columns || slots.len() < gpus {
-                return None;
-            }
-            let times = times
-                .into_iter()
-                .map(|[seq, taken_unix_ms, taken_mono_ms]| SampleTime { seq, taken_unix_ms, taken_mono_ms })
-                .collect();
-            TelemetryBatch::from_parts(
-                times,
-                slots.into_iter().collect(),
-                ids.into_iter().collect(),
-                cells.concat(),
-            )
-            .ok()
-        })
+        (times, ids, slots, cells).prop_filter_map(
+            "sets may be smaller",
+            move |(times, ids, slots, cells)| {
+                if ids.len() < columns || slots.len() < gpus {
+                    return None;
+                }
+                let times = times
+                    .into_iter()
+                    .map(|[seq, taken_unix_ms, taken_mono_ms]| SampleTime {
+                        seq,
+                        taken_unix_ms,
+                        taken_mono_ms,
+                    })
+                    .collect();
+                TelemetryBatch::from_parts(
+                    times,
+                    slots.into_iter().collect(),
+                    ids.into_iter().collect(),
+                    cells.concat(),
+                )
+                .ok()
+            },
+        )
     })
 }
 
@@ -79,8 +86,9 @@ fn related() -> impl Strategy<Value = TelemetryBatch> {
     (2usize..12, 1usize..8, any::<u64>(), prop::collection::vec(0u64..50_000, 100), 0u64..5).prop_map(
         |(samples, gpus, base, noise, kind)| {
             let cells = samples * gpus;
-            let first: Vec<u64> =
-                (0..cells).map(|i| base.wrapping_add(noise[i % 100] * if kind == 3 { 0 } else { 1 })).collect();
+            let first: Vec<u64> = (0..cells)
+                .map(|i| base.wrapping_add(noise[i % 100] * if kind == 3 { 0 } else { 1 }))
+                .collect();
             let mut columns: Vec<Vec<Cell>> = Vec::new();
             for id in 0..42u64 {
                 let mut sum = base;

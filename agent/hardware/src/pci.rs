@@ -1,6 +1,7 @@
 //! The NVIDIA GPUs on the PCI bus, whatever driver holds them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
@@ -53,8 +54,7 @@ impl PciScanner {
         Self { devices: sysfs_root.join("bus/pci/devices"), seen: Vec::new() }
     }
 
-    /// The GPUs there are now, by address, at most [`GPUS_MAX`]. A GPU whose
-    /// files vanish while they are read is left out.
+    /// The GPUs there are now, by address, at most [`GPUS_MAX`].
     ///
     /// # Errors
     /// [`ReadError::Io`] where the PCI bus cannot be listed.
@@ -81,9 +81,6 @@ impl PciScanner {
     fn describe(&self, seen: &Seen) -> Option<PciGpu> {
         let address = seen.gpu?;
         let folder = self.devices.join(&seen.name);
-        if !folder.exists() {
-            return None;
-        }
         let driver = fs::read_link(folder.join("driver"))
             .ok()
             .and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned()));
@@ -111,8 +108,12 @@ pub fn is_suspended(runtime_status: &Path) -> bool {
     says(runtime_status, "suspended")
 }
 
+/// Whether a sysfs attribute holds this word. The kernel hands out an attribute
+/// whole, so one read is enough; this runs for every GPU every few seconds.
 fn says(path: &Path, word: &str) -> bool {
-    text(path).is_ok_and(|content| content == word)
+    let mut buffer = [0; 32];
+    let read = File::open(path).and_then(|mut file| file.read(&mut buffer));
+    read.is_ok_and(|length| buffer[..length].trim_ascii() == word.as_bytes())
 }
 
 fn gpu_address(devices: &Path, name: &str) -> Option<PciAddress> {

@@ -97,12 +97,16 @@ fn close(shared: &Shared, mut library: Arc<Library>) {
     }
 }
 
-/// The error and its causes on one line.
+/// The error and its causes on one line. Some causes repeat their own cause;
+/// nothing is said twice.
 fn cause(error: &LoadError) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
-        line = format!("{line}: {source}");
+        let text = source.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
         next = source.source();
     }
     line.chars().map(|unit| if unit.is_control() { ' ' } else { unit }).take(CAUSE_CHARS_MAX).collect()

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::io;
 
 use rackmark_model::ipc::{self, FrameError, GPUS_MAX, LENGTH_BYTES, SamplerOrder};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read};
 use rustix::stdio::stdin;
 use thiserror::Error;
@@ -59,6 +60,9 @@ pub(crate) fn read_order() -> Result<SamplerOrder, OrderError> {
 /// Waits for the end of the stream. Anything that comes instead is a mistake of
 /// the other side.
 pub(crate) fn wait_for_end() -> Result<(), OrderError> {
+    // A blocking read would be woken each time the other side takes a report
+    // and makes room in the socket; a poll for input is not.
+    while let Err(Errno::INTR) = poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], None) {}
     match fill(&mut [0])? {
         0 => Ok(()),
         more => Err(OrderError::Frame(FrameError::Trailing(more))),

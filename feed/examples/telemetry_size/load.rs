@@ -4,8 +4,8 @@ use std::f64::consts::TAU;
 
 use rackmark_feed::telemetry::signed;
 use rackmark_feed::{
-    BatchBuilder, Body, Cell, FAST_FIELDS, Header, Message, NoData, NodeId, SampleTime, SessionId, SigningKey,
-    SpoolEpoch, Stream, TelemetryBatch, seal,
+    BatchBuilder, Body, Cell, FAST_FIELDS, Header, Message, NoData, NodeId, SampleTime, SessionId,
+    SigningKey, SpoolEpoch, Stream, TelemetryBatch, seal,
 };
 
 /// GPUs of the node.
@@ -62,7 +62,7 @@ impl Gpu {
             memory_temperature: 70 + (random.next() % 9) as i64,
             used: (71_000 + random.next() % 900) * MIB,
             clock: 1980,
-            steps_clock: index % 3 == 0,
+            steps_clock: index.is_multiple_of(3),
             transmit_kib: random.next() >> 26,
             receive_kib: random.next() >> 26,
             sm: 930 + (random.next() % 30) as i64,
@@ -75,14 +75,14 @@ impl Gpu {
         // Either the counter integrates the power that is shown, or power that nobody shows.
         let energy_power = if integrate_draw { power } else { self.power_base + 5_000.0 * random.normal() };
         self.energy += energy_power * passed_ms as f64 / 1000.0;
-        if random.next() % 8 == 0 {
+        if random.next().is_multiple_of(8) {
             self.temperature += random.step();
             self.memory_temperature += random.step();
         }
-        if random.next() % 60 == 0 {
+        if random.next().is_multiple_of(60) {
             self.used += 2 * MIB;
         }
-        if self.steps_clock && random.next() % 3 == 0 {
+        if self.steps_clock && random.next().is_multiple_of(3) {
             self.clock = (1980 - 15 * (random.next() % 6)).max(1875);
         }
         let rate = |random: &mut Random| {
@@ -141,8 +141,7 @@ pub(crate) fn batches(seed: u64, count: usize, samples: usize, integrate_draw: b
                 mono += passed;
                 let rows: Vec<_> =
                     gpus.iter_mut().map(|gpu| gpu.sample(&mut random, passed, integrate_draw)).collect();
-                let time =
-                    SampleTime { seq, taken_unix_ms: 1_795_000_000_000 + mono, taken_mono_ms: mono };
+                let time = SampleTime { seq, taken_unix_ms: 1_795_000_000_000 + mono, taken_mono_ms: mono };
                 builder.push(time, &rows).expect("room in the batch");
             }
             builder.finish().expect("samples in the batch")

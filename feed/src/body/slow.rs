@@ -124,11 +124,7 @@ impl TelemetrySlow {
             match tail {
                 None => out.push(message),
                 Some(gpus) => {
-                    pending.push(Self {
-                        taken_unix_ms: message.taken_unix_ms,
-                        gpus,
-                        extensions: Vec::new(),
-                    });
+                    pending.push(Self { taken_unix_ms: message.taken_unix_ms, gpus, extensions: Vec::new() });
                     pending.push(message);
                 }
             }

@@ -86,7 +86,7 @@ impl Session {
 /// One node.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// The current session, then earlier ones.
+    /// The current session, then earlier ones, newest first.
     sessions: Vec<Session>,
     trackers: Vec<(SpoolEpoch, Stream, Tracker)>,
     /// Last sequence number of each level in the current session.
@@ -124,7 +124,6 @@ impl Node {
     /// Adds a session that is not known yet. Gives the ranges that its record shows to be missing.
     pub(super) fn add(&mut self, mut session: Session, settings: &Settings) -> Vec<Gap> {
         let mut gaps = Vec::new();
-        let id = session.id;
         if self.is_newer(&session) {
             self.sessions[0].end = End::Unknown;
             self.levels.clear();
@@ -133,7 +132,8 @@ impl Node {
             self.sessions.insert(0, session);
         } else {
             session.end = End::Unknown;
-            self.sessions.push(session);
+            let at = self.sessions.iter().position(|known| session.is_after(known));
+            self.sessions.insert(at.unwrap_or(self.sessions.len()), session);
         }
         let links: Vec<PreviousSession> = self.sessions.iter().filter_map(|s| s.previous.clone()).collect();
         for link in links {
@@ -153,13 +153,18 @@ impl Node {
             }
             closed.end = End::Closed(link.ends);
         }
-        while self.sessions.len() > settings.sessions_per_node.max(1) {
-            // Never the current one; rather the oldest than the one just added.
-            let oldest = (1..self.sessions.len())
-                .min_by_key(|&at| (self.sessions[at].id == id, self.sessions[at].started_unix_ms));
-            self.sessions.remove(oldest.unwrap_or(1));
-        }
+        // Newest first, so a replay of old records cannot push out later sessions.
+        self.sessions.truncate(settings.sessions_per_node.max(1));
         gaps
+    }
+
+    /// True when a message with this number of this stream came before.
+    pub(super) fn has_seen(&self, header: &Header, seq: u64) -> bool {
+        self.trackers.iter().any(|(epoch, stream, tracker)| {
+            *epoch == header.epoch
+                && *stream == header.stream
+                && matches!(tracker.look(seq), Seen::Duplicate | Seen::TooOld)
+        })
     }
 
     /// Checks a message of a stream: the session's range, then whether it came before.
@@ -179,7 +184,11 @@ impl Node {
         match at {
             Some(at) => self.trackers[at].2.take(seq),
             None => {
-                self.trackers.push((header.epoch, header.stream, Tracker::first(seq, settings.missing_ranges)));
+                self.trackers.push((
+                    header.epoch,
+                    header.stream,
+                    Tracker::first(seq, settings.missing_ranges),
+                ));
                 self.forget_epochs(settings);
             }
         }

@@ -72,14 +72,15 @@ pub(super) type Runs = Vec<(Option<NoData>, usize)>;
 
 /// Fills absent cells with the value before them in their row, or zero.
 pub(super) fn fill(values: &mut [u64], present: impl Fn(usize) -> bool, grid: Grid) {
-    for gpu in 0..grid.gpus {
-        let mut last = 0;
-        for at in gpu * grid.samples..(gpu + 1) * grid.samples {
-            if present(at) {
-                last = values[at];
-            } else {
-                values[at] = last;
-            }
+    let mut last = 0;
+    for (at, value) in values.iter_mut().enumerate() {
+        if at % grid.samples == 0 {
+            last = 0;
+        }
+        if present(at) {
+            last = *value;
+        } else {
+            *value = last;
         }
     }
 }

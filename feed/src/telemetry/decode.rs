@@ -73,7 +73,8 @@ fn decode_columns(
             if reader.bit().ok_or(ENDS)? {
                 base.clear();
                 if reader.bit().ok_or(ENDS)? {
-                    let lean = Lean::from_number(reader.take(2).ok_or(ENDS)?).ok_or("unknown kind of lean")?;
+                    let lean =
+                        Lean::from_number(reader.take(2).ok_or(ENDS)?).ok_or("unknown kind of lean")?;
                     let back = reader.natural().ok_or(ENDS)?;
                     if back >= column as u64 {
                         return Err("a column leans on one before the first");
@@ -217,7 +218,5 @@ fn list(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<i64>, Fault> {
     if width > 64 {
         return Err("list width out of range");
     }
-    (0..rows)
-        .map(|_| Ok(least.wrapping_add(reader.take(width as u32).ok_or(ENDS)?.cast_signed())))
-        .collect()
+    (0..rows).map(|_| Ok(least.wrapping_add(reader.take(width as u32).ok_or(ENDS)?.cast_signed()))).collect()
 }

@@ -9,11 +9,11 @@ use crate::value::NoData;
 
 /// Fast fields that follow another: (field, earlier field, how).
 const LEANS: [(u16, u16, Lean); 11] = [
-    (7, 6, Lean::Sum),         // memory free + used is the size
-    (10, 9, Lean::Difference), // SM clock and graphics clock
-    (12, 9, Lean::Difference), // video clock moves with the graphics clock
+    (7, 6, Lean::Sum),          // memory free + used is the size
+    (10, 9, Lean::Difference),  // SM clock and graphics clock
+    (12, 9, Lean::Difference),  // video clock moves with the graphics clock
     (15, 14, Lean::Difference), // instant power and power
-    (17, 14, Lean::Integral),  // energy is power over time
+    (17, 14, Lean::Integral),   // energy is power over time
     (17, 15, Lean::Integral),
     (19, 18, Lean::Difference), // memory temperature and GPU temperature
     (20, 18, Lean::Sum),        // margin + temperature is the threshold
@@ -150,9 +150,11 @@ impl<'a> Encoder<'a> {
         let mut lengths = Vec::with_capacity(self.grid.gpus);
         for (row, base) in cells.chunks_exact(samples).zip(self.base.chunks_exact(samples)) {
             let before = self.values.len();
-            self.values.extend(row.iter().zip(base).filter_map(|(cell, base)| {
-                cell.ok().map(|value| value.wrapping_sub(*base).cast_signed())
-            }));
+            self.values.extend(
+                row.iter().zip(base).filter_map(|(cell, base)| {
+                    cell.ok().map(|value| value.wrapping_sub(*base).cast_signed())
+                }),
+            );
             if self.values.len() > before {
                 lengths.push(self.values.len() - before);
             }
@@ -401,8 +403,7 @@ fn parameter(residuals: &[u64]) -> (i64, u64) {
 
 fn list_shape(list: &[i64]) -> (i64, u32) {
     let least = list.iter().copied().min().unwrap_or(0);
-    let spread =
-        list.iter().map(|value| value.wrapping_sub(least).cast_unsigned()).max().unwrap_or(0);
+    let spread = list.iter().map(|value| value.wrapping_sub(least).cast_unsigned()).max().unwrap_or(0);
     (least, 64 - spread.leading_zeros())
 }
 

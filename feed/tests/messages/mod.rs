@@ -205,8 +205,10 @@ pub(crate) fn training() -> TelemetryBatch {
 pub(crate) fn extremes() -> TelemetryBatch {
     let mut random = Random(7);
     let mut builder = BatchBuilder::new(&[3, 63]).expect("slots rise");
-    let edges = [0, 1, u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, 1 << 62, 1 << 32, signed(-1), signed(-40)];
-    let reasons = [NoData::Timeout, NoData::Error(i32::MIN), NoData::Error(i32::MAX), NoData::Unrecognised(200)];
+    let edges =
+        [0, 1, u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, 1 << 62, 1 << 32, signed(-1), signed(-40)];
+    let reasons =
+        [NoData::Timeout, NoData::Error(i32::MIN), NoData::Error(i32::MAX), NoData::Unrecognised(200)];
     for seq in 0..3 {
         let row = |random: &mut Random| {
             let mut row = [Ok(0); FAST_FIELDS];
@@ -344,10 +346,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ("event_config_reloaded", event(EventKind::ConfigReloaded, None)),
         (
             "event_samples_lost",
-            event(
-                EventKind::SamplesLost { stream: Stream::Telemetry, from_seq: 17, to_seq: 1 << 40 },
-                None,
-            ),
+            event(EventKind::SamplesLost { stream: Stream::Telemetry, from_seq: 17, to_seq: 1 << 40 }, None),
         ),
         (
             "event_of_a_later_version",

@@ -145,7 +145,11 @@ impl<'a> Words<'a> {
         self.words.next().ok_or(CommandError::Missing { command: self.command, what })
     }
 
-    fn parsed<T>(&mut self, what: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, CommandError> {
+    fn parsed<T>(
+        &mut self,
+        what: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, CommandError> {
         let word = self.next(what)?;
         parse(word).ok_or_else(|| CommandError::Wrong { word: word.to_owned(), what })
     }
@@ -166,7 +170,7 @@ impl<'a> Words<'a> {
     }
 
     fn function(&mut self) -> Result<String, CommandError> {
-        self.parsed("an NVML function name or `*`", |word| function_name(word))
+        self.parsed("an NVML function name or `*`", function_name)
     }
 
     fn code(&mut self) -> Result<Ret, CommandError> {
@@ -240,7 +244,9 @@ impl Command {
         if words.command == "driver" {
             return match words.next("`load` or `unload`")? {
                 "unload" => Ok(Command::DriverUnload),
-                "load" => Ok(Command::DriverLoad(words.words.next().map(|word| word.chars().take(79).collect()))),
+                "load" => {
+                    Ok(Command::DriverLoad(words.words.next().map(|word| word.chars().take(79).collect())))
+                }
                 word => Err(CommandError::Wrong { word: word.to_owned(), what: "`load` or `unload`" }),
             };
         }
@@ -264,12 +270,17 @@ impl Command {
                 let target = words.next("a function name or field:ID")?;
                 match target.strip_prefix("field:") {
                     Some(id) => {
-                        let id = id.parse().map_err(|_| CommandError::Wrong { word: target.to_owned(), what: "a field id" })?;
+                        let id = id.parse().map_err(|_| CommandError::Wrong {
+                            word: target.to_owned(),
+                            what: "a field id",
+                        })?;
                         Command::FieldReturn(which, id, words.code()?)
                     }
                     None => {
-                        let function = function_name(target)
-                            .ok_or_else(|| CommandError::Wrong { word: target.to_owned(), what: "an NVML function name or `*`" })?;
+                        let function = function_name(target).ok_or_else(|| CommandError::Wrong {
+                            word: target.to_owned(),
+                            what: "an NVML function name or `*`",
+                        })?;
                         Command::Rule(which, function, Fault::Return(words.code()?))
                     }
                 }
@@ -286,22 +297,39 @@ impl Command {
             "remap" => match words.next("corrected, uncorrected, pending or failure")? {
                 "corrected" => Command::Remap(which, true, words.plus()?),
                 "uncorrected" => Command::Remap(which, false, words.plus()?),
-                "pending" => Command::RemapFlag(which, Field::REMAPPED_PENDING, words.parsed("`on` or `off`", on_off)?),
-                "failure" => Command::RemapFlag(which, Field::REMAPPED_FAILURE, words.parsed("`on` or `off`", on_off)?),
-                word => return Err(CommandError::Wrong { word: word.to_owned(), what: "corrected, uncorrected, pending or failure" }),
+                "pending" => {
+                    Command::RemapFlag(which, Field::REMAPPED_PENDING, words.parsed("`on` or `off`", on_off)?)
+                }
+                "failure" => {
+                    Command::RemapFlag(which, Field::REMAPPED_FAILURE, words.parsed("`on` or `off`", on_off)?)
+                }
+                word => {
+                    return Err(CommandError::Wrong {
+                        word: word.to_owned(),
+                        what: "corrected, uncorrected, pending or failure",
+                    });
+                }
             },
             "throttle" => Command::Throttle(which, words.parsed("a bit mask such as 0x40", bitmask)?),
             "xid" => {
                 let code = words.number("an XID code")?;
-                let count = words.words.next().map_or(Some(1), |word| word.parse().ok().filter(|count| (1..=64).contains(count)));
-                let count = count.ok_or(CommandError::Wrong { word: "count".to_owned(), what: "a count of 1..64" })?;
+                let count = words
+                    .words
+                    .next()
+                    .map_or(Some(1), |word| word.parse().ok().filter(|count| (1..=64).contains(count)));
+                let count = count
+                    .ok_or(CommandError::Wrong { word: "count".to_owned(), what: "a count of 1..64" })?;
                 Command::Xid(which, u64::from(code), count)
             }
             "pcie" => match words.next("gen, width or replay")? {
-                "gen" => Command::Pcie(which, Field::PCIE_LINK_GENERATION, words.number("a PCIe generation")?),
+                "gen" => {
+                    Command::Pcie(which, Field::PCIE_LINK_GENERATION, words.number("a PCIe generation")?)
+                }
                 "width" => Command::Pcie(which, Field::PCIE_LINK_WIDTH, words.number("a number of lanes")?),
                 "replay" => Command::PcieReplay(which, words.plus()?),
-                word => return Err(CommandError::Wrong { word: word.to_owned(), what: "gen, width or replay" }),
+                word => {
+                    return Err(CommandError::Wrong { word: word.to_owned(), what: "gen, width or replay" });
+                }
             },
             "nvlink" => {
                 let link = words.parsed("a link number (0..17) or `all`", |word| match word {
@@ -314,7 +342,12 @@ impl Command {
                     "crc" => LinkChange::Crc(words.plus()?),
                     "replay" => LinkChange::Replay(words.plus()?),
                     "recovery" => LinkChange::Recovery(words.plus()?),
-                    word => return Err(CommandError::Wrong { word: word.to_owned(), what: "down, up, crc, replay or recovery" }),
+                    word => {
+                        return Err(CommandError::Wrong {
+                            word: word.to_owned(),
+                            what: "down, up, crc, replay or recovery",
+                        });
+                    }
                 };
                 Command::Nvlink(which, link, change)
             }
@@ -325,7 +358,10 @@ impl Command {
             "recovery" => Command::Recovery(
                 which,
                 words.parsed("none, reset, reboot, drain-p2p or drain-and-reset", |word| {
-                    RECOVERY_ACTIONS.iter().position(|known| *known == word).and_then(|at| u32::try_from(at).ok())
+                    RECOVERY_ACTIONS
+                        .iter()
+                        .position(|known| *known == word)
+                        .and_then(|at| u32::try_from(at).ok())
                 })?,
             ),
             "process" => match words.next("`add` or `remove`")? {
@@ -333,7 +369,9 @@ impl Command {
                     which,
                     words.number("a process id")?,
                     words.next("a process name")?.to_owned(),
-                    words.parsed("a number of bytes", |word| word.parse().ok().filter(|bytes| *bytes < 1 << 50))?,
+                    words.parsed("a number of bytes", |word| {
+                        word.parse().ok().filter(|bytes| *bytes < 1 << 50)
+                    })?,
                 ),
                 "remove" => Command::ProcessRemove(which, words.number("a process id")?),
                 word => return Err(CommandError::Wrong { word: word.to_owned(), what: "`add` or `remove`" }),
@@ -351,8 +389,23 @@ impl Command {
 }
 
 const COMMANDS: &[&str] = &[
-    "lost", "restore", "block", "read-file", "return", "clear", "driver", "ecc", "remap", "throttle", "xid", "pcie", "nvlink",
-    "set", "recovery", "process", "load",
+    "lost",
+    "restore",
+    "block",
+    "read-file",
+    "return",
+    "clear",
+    "driver",
+    "ecc",
+    "remap",
+    "throttle",
+    "xid",
+    "pcie",
+    "nvlink",
+    "set",
+    "recovery",
+    "process",
+    "load",
 ];
 
 /// Appends a command to the log of a folder, stamped with `unix_ms`, and wakes every process that waits.
@@ -448,7 +501,11 @@ mod tests {
             ("set 0 nonsense 5", "`nonsense` is not the edge name of a figure"),
             ("nvlink 0 18 down", "`18` is not a link number (0..17) or `all`"),
         ] {
-            assert_eq!(Command::parse(line).map_err(|error| error.to_string()), Err(message.to_owned()), "{line}");
+            assert_eq!(
+                Command::parse(line).map_err(|error| error.to_string()),
+                Err(message.to_owned()),
+                "{line}"
+            );
         }
     }
 

@@ -107,12 +107,18 @@ impl Curve {
                     high: percent(reader, "percent", 97.0)?,
                     low: percent(reader, "low_percent", 42.0)?,
                     period_ms,
-                    dip_ms: reader.whole("dip_ms", 0..=3_600_000)?.map_or(900, |dip| dip as u64).min(period_ms),
+                    dip_ms: reader
+                        .whole("dip_ms", 0..=3_600_000)?
+                        .map_or(900, |dip| dip as u64)
+                        .min(period_ms),
                     checkpoint_every: seconds(reader, "checkpoint_every_secs", 900)?,
                     checkpoint: seconds(reader, "checkpoint_secs", 12)?,
                 }
             }
-            "inference" => Curve::Inference { mean: percent(reader, "percent", 55.0)?, spread: percent(reader, "spread_percent", 25.0)? },
+            "inference" => Curve::Inference {
+                mean: percent(reader, "percent", 55.0)?,
+                spread: percent(reader, "spread_percent", 25.0)?,
+            },
             "ramp" => Curve::Ramp {
                 from: percent(reader, "from_percent", 0.0)?,
                 to: percent(reader, "to_percent", 100.0)?,
@@ -127,7 +133,9 @@ impl Curve {
             _ => {
                 return Err(reader.error(
                     "curve",
-                    format!("`{word}` is not captured, idle, steady, training, inference, ramp, sine or replay"),
+                    format!(
+                        "`{word}` is not captured, idle, steady, training, inference, ramp, sine or replay"
+                    ),
                 ));
             }
         })
@@ -152,7 +160,9 @@ impl Curve {
                 let fast = noise(key, 24, second);
                 (mean + spread * (0.4 * slow + 0.3 * middle + 0.5 * fast), 0.02)
             }
-            Curve::Ramp { from, to, over } => (from + (to - from) * (second as f64 / over as f64).min(1.0), 0.0),
+            Curve::Ramp { from, to, over } => {
+                (from + (to - from) * (second as f64 / over as f64).min(1.0), 0.0)
+            }
             Curve::Sine { mean, amplitude, period } => {
                 let turn = (second % period) as f64 / period as f64;
                 (mean + amplitude * (turn * std::f64::consts::TAU).sin(), 0.0)

@@ -109,7 +109,14 @@ fn figure(cells: &Cells, field: Field, default: f64) -> f64 {
 
 impl Constants {
     /// From the two ends of a profile. `key` is the GPU's own, `group` is shared by the machine.
-    pub fn new(key: u64, group: u64, idle: &Cells, load: &Cells, model: &Model, held: Option<&Cells>) -> Constants {
+    pub fn new(
+        key: u64,
+        group: u64,
+        idle: &Cells,
+        load: &Cells,
+        model: &Model,
+        held: Option<&Cells>,
+    ) -> Constants {
         let ends = |field, default| [figure(idle, field, default), figure(load, field, default)];
         let power = ends(Field::POWER_DRAW, 50_000.0);
         let core = ends(Field::TEMPERATURE_GPU, 40.0);
@@ -163,7 +170,11 @@ pub struct Motion {
 impl Motion {
     /// At second 0, at rest.
     pub fn new(constants: Constants, curve: Curve) -> Motion {
-        let now = Second { core_celsius: constants.core[0], memory_celsius: constants.memory[0], ..Second::default() };
+        let now = Second {
+            core_celsius: constants.core[0],
+            memory_celsius: constants.memory[0],
+            ..Second::default()
+        };
         let mut motion = Motion {
             constants,
             curve,
@@ -230,7 +241,13 @@ impl Motion {
         let traffic = self.constants.nvlink * self.now.links;
         self.rates[1] = (traffic * (1.0 + 0.01 * noise(self.constants.key, 1, second))) as u64;
         self.rates[2] = (traffic * (1.0 + 0.01 * noise(self.constants.key, 2, second))) as u64;
-        let bits = [reason::SW_POWER_CAP, reason::SYNC_BOOST, reason::SW_THERMAL, reason::HW_THERMAL, reason::HW_POWER_BRAKE];
+        let bits = [
+            reason::SW_POWER_CAP,
+            reason::SYNC_BOOST,
+            reason::SW_THERMAL,
+            reason::HW_THERMAL,
+            reason::HW_POWER_BRAKE,
+        ];
         for (rate, bit) in self.rates[3..].iter_mut().zip(bits) {
             *rate = if self.now.reasons & bit == 0 { 0 } else { 1_000_000_000 };
         }
@@ -281,8 +298,10 @@ impl Motion {
             power_milliwatts: power as u64,
             clock_megahertz: clock as u64,
             reasons,
-            core_celsius: self.now.core_celsius + (c.settled(c.core, power) - self.now.core_celsius) * c.core_share,
-            memory_celsius: self.now.memory_celsius + (c.settled(c.memory, power) - self.now.memory_celsius) * c.memory_share,
+            core_celsius: self.now.core_celsius
+                + (c.settled(c.core, power) - self.now.core_celsius) * c.core_share,
+            memory_celsius: self.now.memory_celsius
+                + (c.settled(c.memory, power) - self.now.memory_celsius) * c.memory_share,
         };
     }
 
@@ -345,8 +364,14 @@ mod tests {
         Motion::new(Constants::new(7, 9, idle, load, &profile.model, held.then_some(load)), curve)
     }
 
-    const TRAINING: Curve =
-        Curve::Training { high: 0.97, low: 0.42, period_ms: 6500, dip_ms: 900, checkpoint_every: 900, checkpoint: 12 };
+    const TRAINING: Curve = Curve::Training {
+        high: 0.97,
+        low: 0.42,
+        period_ms: 6500,
+        dip_ms: 900,
+        checkpoint_every: 900,
+        checkpoint: 12,
+    };
 
     #[test]
     fn power_leads_and_temperature_follows() {

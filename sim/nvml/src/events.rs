@@ -100,7 +100,11 @@ impl Sets {
     ///
     /// # Errors
     /// The handle is no set.
-    pub fn registered(&self, handle: abi::EventSetHandle, find: impl Fn(usize) -> bool) -> Result<Option<usize>, Ret> {
+    pub fn registered(
+        &self,
+        handle: abi::EventSetHandle,
+        find: impl Fn(usize) -> bool,
+    ) -> Result<Option<usize>, Ret> {
         self.with(handle, |set| set.registered.iter().map(|(gpu, _)| *gpu).find(|gpu| find(*gpu)))
     }
 

@@ -89,7 +89,12 @@ impl Faults {
     fn meet_rules(&self, world: &World, function: &str, any: bool) -> Result<(), Ret> {
         let matching: Vec<Rule> = {
             let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-            rules.1.iter().filter(|rule| rule.function == function || (any && rule.function == "*")).cloned().collect()
+            rules
+                .1
+                .iter()
+                .filter(|rule| rule.function == function || (any && rule.function == "*"))
+                .cloned()
+                .collect()
         };
         let mut answer = Ok(());
         for rule in matching {

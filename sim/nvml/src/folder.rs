@@ -79,13 +79,17 @@ fn scenario_table(name: &str) -> Result<Table, FolderError> {
         Some((_, text)) => (*text).to_owned(),
         None => std::fs::read_to_string(name).map_err(file(Path::new(name)))?,
     };
-    text.parse().map_err(|error: toml::de::Error| FolderError::Toml { path: name.to_owned(), problem: error.message().to_owned() })
+    text.parse().map_err(|error: toml::de::Error| FolderError::Toml {
+        path: name.to_owned(),
+        problem: error.message().to_owned(),
+    })
 }
 
 /// The shipped profile whose product has this name; else `h200`.
 fn base_profile(product: Option<&str>) -> &'static str {
     let has = |text: &str| {
-        crate::profile::Profile::parse(text).is_ok_and(|profile| profile.texts[0].as_deref().ok() == product && product.is_some())
+        crate::profile::Profile::parse(text)
+            .is_ok_and(|profile| profile.texts[0].as_deref().ok() == product && product.is_some())
     };
     crate::profile::SHIPPED.iter().find(|(_, text)| has(text)).map_or("h200", |(name, _)| name)
 }
@@ -115,6 +119,7 @@ fn trace_table(path: &Path, dir: &Path) -> Result<Table, FolderError> {
     let wrong = |source| FolderError::Trace { path: path.display().to_string(), source };
     let from = io::BufReader::new(std::fs::File::open(path).map_err(file(path))?);
     let trace = Trace::read(from).map_err(wrong)?;
+    let _ = std::fs::remove_file(dir.join("trace.bin"));
     trace.write(&dir.join("trace.bin")).map_err(wrong)?;
     let mut table = Table::new();
     let product = trace.gpus.first().and_then(|gpu| gpu.name.as_deref());
@@ -123,10 +128,10 @@ fn trace_table(path: &Path, dir: &Path) -> Result<Table, FolderError> {
     table.insert("replay".to_owned(), Value::Boolean(true));
     table.insert("recorded".to_owned(), Value::Array(trace.gpus.iter().map(recorded_table).collect()));
     let mut table = resolve(table, |_| None)?;
-    if let (Some(Value::Table(profile)), Some(version)) = (table.get_mut("profile"), trace.driver_version) {
-        if let Some(Value::Table(system)) = profile.get_mut("system") {
-            system.insert("driver_version".to_owned(), Value::String(version));
-        }
+    if let (Some(Value::Table(profile)), Some(version)) = (table.get_mut("profile"), trace.driver_version)
+        && let Some(Value::Table(system)) = profile.get_mut("system")
+    {
+        system.insert("driver_version".to_owned(), Value::String(version));
     }
     Ok(table)
 }
@@ -138,6 +143,12 @@ fn trace_table(path: &Path, dir: &Path) -> Result<Table, FolderError> {
 pub fn prepare(order: &Prepare) -> Result<Scenario, FolderError> {
     let dir = &order.dir;
     std::fs::create_dir_all(dir).map_err(file(dir))?;
+    if dir.join("scenario.toml").is_file() && dir.join("control.gen").is_file() {
+        // A folder of an earlier run: its GPUs go.
+        for part in ["sysfs", "proc"] {
+            let _ = std::fs::remove_dir_all(dir.join(part));
+        }
+    }
     let mut table = match &order.source {
         Source::Profile(name) => {
             let mut table = Table::new();
@@ -147,7 +158,9 @@ pub fn prepare(order: &Prepare) -> Result<Scenario, FolderError> {
         Source::Scenario(name) => scenario_table(name)?,
         Source::Trace(path) => trace_table(path, dir)?,
     };
-    for (key, value) in [("gpus", order.gpus.map(|gpus| gpus as i64)), ("seed", order.seed.map(u64::cast_signed))] {
+    for (key, value) in
+        [("gpus", order.gpus.map(|gpus| gpus as i64)), ("seed", order.seed.map(u64::cast_signed))]
+    {
         if let Some(value) = value {
             table.insert(key.to_owned(), Value::Integer(value));
         }
@@ -158,8 +171,10 @@ pub fn prepare(order: &Prepare) -> Result<Scenario, FolderError> {
     table.insert("start_unix_ms".to_owned(), Value::Integer(crate::world::unix_ms().cast_signed()));
     let table = resolve(table, |name| std::fs::read_to_string(name).ok())?;
     let scenario = Scenario::read(table.clone())?;
+    // Always a new file: a process that still maps the old one keeps it whole.
     let write = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
+        let _ = std::fs::remove_file(&path);
         std::fs::write(&path, bytes).map_err(file(&path))
     };
     write("scenario.toml", table.to_string().as_bytes())?;
@@ -172,7 +187,12 @@ pub fn prepare(order: &Prepare) -> Result<Scenario, FolderError> {
     for index in 0..scenario.gpus {
         crate::sysfs::write_gpu(dir, &scenario, index).map_err(file(&dir.join("sysfs")))?;
     }
-    for part in ["sysfs/bus/pci/drivers/nvidia", "sysfs/bus/pci/drivers/vfio-pci", "sysfs/bus/pci/devices", "proc/driver/nvidia/gpus"] {
+    for part in [
+        "sysfs/bus/pci/drivers/nvidia",
+        "sysfs/bus/pci/drivers/vfio-pci",
+        "sysfs/bus/pci/devices",
+        "proc/driver/nvidia/gpus",
+    ] {
         std::fs::create_dir_all(dir.join(part)).map_err(file(&dir.join(part)))?;
     }
     let version = format!(

@@ -18,19 +18,36 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Maps the file for reading and writing, shared with every other process.
+    /// Maps the file for reading only: enough to look at the word and to wait for it.
+    ///
+    /// # Errors
+    /// The file is missing, not readable or smaller than a page.
+    pub fn watch(path: &Path) -> std::io::Result<Generation> {
+        Generation::map(&File::open(path)?, libc::PROT_READ)
+    }
+
+    /// Maps the file for [`Generation::bump`] as well.
     ///
     /// # Errors
     /// The file is missing, not writable or smaller than a page.
     pub fn open(path: &Path) -> std::io::Result<Generation> {
-        let file = File::options().read(true).write(true).open(path)?;
+        Generation::map(
+            &File::options().read(true).write(true).open(path)?,
+            libc::PROT_READ | libc::PROT_WRITE,
+        )
+    }
+
+    fn map(file: &File, protection: libc::c_int) -> std::io::Result<Generation> {
         if file.metadata()?.len() < FILE_BYTES as u64 {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the generation file is shorter than a page"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "the generation file is shorter than a page",
+            ));
         }
         // SAFETY: a fresh shared mapping of a file at least that long; no other memory is touched. The file is only
         // ever written in place by this crate, never truncated.
         let at = unsafe {
-            libc::mmap(std::ptr::null_mut(), FILE_BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
+            libc::mmap(std::ptr::null_mut(), FILE_BYTES, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
         };
         if at == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
@@ -44,7 +61,7 @@ impl Generation {
         self.word.load(Ordering::Acquire)
     }
 
-    /// Counts one up and wakes every waiter in every process.
+    /// Counts one up and wakes every waiter in every process. Only for a word from [`Generation::open`].
     pub fn bump(self) {
         self.word.fetch_add(1, Ordering::Release);
         // SAFETY: FUTEX_WAKE on a live, aligned word; the kernel reads no other argument.

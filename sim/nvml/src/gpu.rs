@@ -1,21 +1,18 @@
-//! One simulated GPU: its fixed identity, its moving figures, and what commands do to them.
+//! One simulated GPU: its fixed identity and its moving figures.
 
 use crate::abi::{self, Ret};
 use crate::cell::{Cell, NOT_SAMPLED};
-use crate::control::{Command, LinkChange};
 use crate::curve::{Curve, mix, noise};
 use crate::dynamics::{COUNTERS, Change, Constants, Motion, between};
-use crate::events;
 use crate::fields::{Cells, FAST, Field};
 use crate::profile::{Mig, Process, Text, TextCell, covers};
 use crate::replay::Recording;
 use crate::scenario::Scenario;
-use crate::world::Gpu;
 
 /// Most NVLinks of a GPU (`NVML_NVLINK_MAX_LINKS`).
 pub const MAX_LINKS: usize = 18;
 /// Most live processes per GPU.
-const MAX_PROCESSES: usize = 256;
+pub(crate) const MAX_PROCESSES: usize = 256;
 
 /// What never changes while the process lives.
 #[derive(Debug)]
@@ -107,7 +104,9 @@ impl Fixed {
 
     /// Domain, bus and device number.
     pub fn pci_numbers(&self) -> (u32, u32, u32) {
-        let part = |range| self.pci_address.get(range).and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0);
+        let part = |range| {
+            self.pci_address.get(range).and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or(0)
+        };
         (part(0..8), part(9..11), part(12..14))
     }
 }
@@ -140,7 +139,8 @@ pub struct State {
     load: Cells,
     key: u64,
     initial_bytes: u64,
-    sets: Vec<(Field, Cell)>,
+    /// Figures that a command set.
+    pub(crate) sets: Vec<(Field, Cell)>,
     offsets: Vec<(Field, i64)>,
     recording: Option<&'static Recording>,
     index: usize,
@@ -151,11 +151,18 @@ pub struct State {
 
 impl State {
     /// GPU `index` at the start of the timeline.
-    pub fn new(scenario: &Scenario, index: usize, fixed: &Fixed, recording: Option<&'static Recording>) -> State {
+    pub fn new(
+        scenario: &Scenario,
+        index: usize,
+        fixed: &Fixed,
+        recording: Option<&'static Recording>,
+    ) -> State {
         let profile = &scenario.profile;
         let (mut idle, mut load) = (profile.idle.cells, profile.load.cells);
-        let own = profile.overrides.iter().filter(|(gpus, _)| covers(gpus, index)).flat_map(|(_, cells)| cells);
-        let recorded = scenario.recorded.get(index).map(|recorded| recorded.cells.as_slice()).unwrap_or_default();
+        let own =
+            profile.overrides.iter().filter(|(gpus, _)| covers(gpus, index)).flat_map(|(_, cells)| cells);
+        let recorded =
+            scenario.recorded.get(index).map(|recorded| recorded.cells.as_slice()).unwrap_or_default();
         let (_, bus, device) = fixed.pci_numbers();
         for cells in [&mut idle, &mut load] {
             let first = &mut cells[Field::MINOR_NUMBER.position()];
@@ -178,8 +185,11 @@ impl State {
             Curve::Captured | Curve::Replay if !scenario.load_phase => &profile.idle,
             _ => &profile.load,
         };
-        let held = matches!(curve, Curve::Captured | Curve::Replay)
-            .then_some(if scenario.load_phase { &load } else { &idle });
+        let held = matches!(curve, Curve::Captured | Curve::Replay).then_some(if scenario.load_phase {
+            &load
+        } else {
+            &idle
+        });
         let key = mix(scenario.seed, 1000, index as u64);
         let constants = Constants::new(key, scenario.seed, &idle, &load, &profile.model, held);
         let spread = |process: &Process| Process {
@@ -187,11 +197,19 @@ impl State {
             pid: if profile.captured { process.pid } else { process.pid.saturating_add(index as u32) },
             ..process.clone()
         };
-        let mut processes: Vec<Process> =
-            phase.processes.iter().filter(|(gpus, _)| covers(gpus, index)).map(|(_, process)| spread(process)).collect();
+        let mut processes: Vec<Process> = phase
+            .processes
+            .iter()
+            .filter(|(gpus, _)| covers(gpus, index))
+            .map(|(_, process)| spread(process))
+            .collect();
         let initial_bytes = processes.iter().map(|process| process.memory_bytes).sum();
         processes.extend(
-            scenario.processes.iter().filter(|(gpus, _)| covers(gpus, index)).map(|(_, process)| spread(process)),
+            scenario
+                .processes
+                .iter()
+                .filter(|(gpus, _)| covers(gpus, index))
+                .map(|(_, process)| spread(process)),
         );
         let limit_celsius = idle[Field::TEMPERATURE_MARGIN.position()]
             .ok()
@@ -200,7 +218,12 @@ impl State {
         let mut state = State {
             cells: *held.unwrap_or(&idle),
             processes,
-            mig: phase.mig.iter().filter(|(gpus, _)| covers(gpus, index)).map(|(_, mig)| mig.clone()).collect(),
+            mig: phase
+                .mig
+                .iter()
+                .filter(|(gpus, _)| covers(gpus, index))
+                .map(|(_, mig)| mig.clone())
+                .collect(),
             links: [Link::default(); MAX_LINKS],
             field_returns: Vec::new(),
             motion: Motion::new(constants, curve),
@@ -235,7 +258,7 @@ impl State {
     }
 
     /// Figures change at the next look.
-    fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         self.next_change_ms = 0;
     }
 
@@ -269,7 +292,9 @@ impl State {
             self.cells = if now.load > 0.0 { self.load } else { self.idle };
             self.compute(now_ms / 1000);
         }
-        let counts = |select: fn(&Process) -> bool| self.processes.iter().filter(|process| select(process)).count() as i64;
+        let counts = |select: fn(&Process) -> bool| {
+            self.processes.iter().filter(|process| select(process)).count() as i64
+        };
         let counts = [counts(|process| process.compute), counts(|process| process.graphics)];
         self.replace(Field::PROCESSES_COMPUTE, counts[0]);
         self.replace(Field::PROCESSES_GRAPHICS, counts[1]);
@@ -296,19 +321,24 @@ impl State {
         for (field, cell) in &self.sets {
             self.cells[field.position()] = *cell;
         }
-        if self.is_set(Field::TEMPERATURE_GPU) && !self.is_set(Field::TEMPERATURE_MARGIN) {
-            if let Some((limit, core)) = self.limit_celsius.zip(self.cells[Field::TEMPERATURE_GPU.position()].ok()) {
-                self.replace(Field::TEMPERATURE_MARGIN, limit - core);
-            }
+        let core = self.cells[Field::TEMPERATURE_GPU.position()].ok();
+        if self.is_set(Field::TEMPERATURE_GPU)
+            && !self.is_set(Field::TEMPERATURE_MARGIN)
+            && let Some((limit, core)) = self.limit_celsius.zip(core)
+        {
+            self.replace(Field::TEMPERATURE_MARGIN, limit - core);
         }
     }
 
     /// A recording counts processes but does not name them: as many made-up ones stand in.
     fn recorded_processes(&mut self) {
-        let wanted = |field: Field, cells: &Cells| cells[field.position()].ok().unwrap_or(0).clamp(0, MAX_PROCESSES as i64) as usize;
+        let wanted = |field: Field, cells: &Cells| {
+            cells[field.position()].ok().unwrap_or(0).clamp(0, MAX_PROCESSES as i64) as usize
+        };
         let compute = wanted(Field::PROCESSES_COMPUTE, &self.cells);
         let graphics = wanted(Field::PROCESSES_GRAPHICS, &self.cells);
-        let count = |select: fn(&Process) -> bool| self.processes.iter().filter(|process| select(process)).count();
+        let count =
+            |select: fn(&Process) -> bool| self.processes.iter().filter(|process| select(process)).count();
         if (count(|process| process.compute), count(|process| process.graphics)) != (compute, graphics) {
             self.processes = (0..compute.max(graphics))
                 .map(|at| Process {
@@ -348,10 +378,12 @@ impl State {
     fn compute(&mut self, second: u64) {
         let now = *self.motion.now();
         let active = now.load > 0.0;
-        let wobble = |channel, width: f64| if active { width * noise(self.key, channel, second) } else { 0.0 };
+        let wobble =
+            |channel, width: f64| if active { width * noise(self.key, channel, second) } else { 0.0 };
         let ends = |field: Field| (self.idle[field.position()], self.load[field.position()]);
         let clock_share = {
-            let (low, high) = (self.idle[Field::CLOCK_SM.position()], self.load[Field::CLOCK_SM_MAX.position()]);
+            let (low, high) =
+                (self.idle[Field::CLOCK_SM.position()], self.load[Field::CLOCK_SM_MAX.position()]);
             let (low, high) = (low.ok().unwrap_or(0) as f64, high.ok().unwrap_or(1) as f64);
             ((now.clock_megahertz as f64 - low) / (high - low).max(1.0)).clamp(0.0, 1.0)
         };
@@ -376,10 +408,16 @@ impl State {
             let cell = between(idle, load, now.load, wobble(30 + channel as u64, width));
             *slot = (field, cell.ok().map_or(cell, |value| Cell::value(value.clamp(0, top))));
         }
-        for (slot, (channel, field)) in moved[9..].iter_mut().zip([(40, Field::PCIE_TRANSMIT), (41, Field::PCIE_RECEIVE)]) {
+        for (slot, (channel, field)) in
+            moved[9..].iter_mut().zip([(40, Field::PCIE_TRANSMIT), (41, Field::PCIE_RECEIVE)])
+        {
             let (idle, load) = ends(field);
             let cell = between(idle, load, now.load, 0.0);
-            *slot = (field, cell.ok().map_or(cell, |value| Cell::value((value as f64 * (1.0 + wobble(channel, 0.2))) as i64)));
+            *slot = (
+                field,
+                cell.ok()
+                    .map_or(cell, |value| Cell::value((value as f64 * (1.0 + wobble(channel, 0.2))) as i64)),
+            );
         }
         let (idle, load) = ends(Field::CLOCK_VIDEO);
         let video = between(idle, load, clock_share, 0.0);
@@ -406,7 +444,11 @@ impl State {
             self.cells[field.position()] = self.idle[field.position()];
         }
         let held = self.process_bytes() as i64;
-        let breath = if active { (held as f64 * 0.003 * noise(self.key, 43, second / 5)) as i64 >> 21 << 21 } else { 0 };
+        let breath = if active {
+            (held as f64 * 0.003 * noise(self.key, 43, second / 5)) as i64 >> 21 << 21
+        } else {
+            0
+        };
         self.move_memory(held + breath);
     }
 
@@ -414,11 +456,13 @@ impl State {
     pub fn driver_loaded(&mut self, at_ms: u64) {
         self.motion.order(at_ms, Change::Reset);
         let volatile = Field::ECC_COR_VOL_L1.position()..=Field::ECC_UNC_VOL_SRAM.position();
-        self.offsets.retain(|(field, _)| !volatile.contains(&field.position()) && !(28..=41).contains(&field.position()));
+        self.offsets.retain(|(field, _)| {
+            !volatile.contains(&field.position()) && !(28..=41).contains(&field.position())
+        });
         self.touch();
     }
 
-    fn set(&mut self, field: Field, cell: Cell) {
+    pub(crate) fn set(&mut self, field: Field, cell: Cell) {
         match self.sets.iter_mut().find(|(set, _)| *set == field) {
             Some((_, old)) => *old = cell,
             None => self.sets.push((field, cell)),
@@ -426,163 +470,13 @@ impl State {
         self.touch();
     }
 
-    fn offset(&mut self, field: Field, by: i64) {
+    pub(crate) fn offset(&mut self, field: Field, by: i64) {
         match self.offsets.iter_mut().find(|(known, _)| *known == field) {
             Some((_, total)) => *total = total.saturating_add(by),
             None => self.offsets.push((field, by)),
         }
         self.touch();
     }
-}
-
-/// Applies a command to one GPU if it is meant. `deliver` takes events of this GPU (type bit, data).
-pub(crate) fn apply(gpu: &Gpu, index: usize, command: &Command, at_ms: u64, deliver: &mut dyn FnMut(u64, u64)) {
-    let meant = match command {
-        Command::Lost(which)
-        | Command::Restore(which)
-        | Command::Rule(which, ..)
-        | Command::FieldReturn(which, ..)
-        | Command::Clear(which, _)
-        | Command::Ecc(which, ..)
-        | Command::Remap(which, ..)
-        | Command::RemapFlag(which, ..)
-        | Command::Throttle(which, _)
-        | Command::Xid(which, ..)
-        | Command::Pcie(which, ..)
-        | Command::PcieReplay(which, _)
-        | Command::Nvlink(which, ..)
-        | Command::Set(which, ..)
-        | Command::Recovery(which, _)
-        | Command::ProcessAdd(which, ..)
-        | Command::ProcessRemove(which, _)
-        | Command::Load(which, _) => which.covers(index),
-        Command::DriverUnload | Command::DriverLoad(_) => false,
-    };
-    if !meant {
-        return;
-    }
-    let mut state = gpu.state();
-    match command {
-        Command::Lost(_) => gpu.faults.set_lost(true),
-        Command::Restore(_) => gpu.faults.set_lost(false),
-        Command::Rule(_, function, fault) => gpu.faults.add(function, fault.clone()),
-        Command::FieldReturn(_, id, code) => {
-            state.field_returns.retain(|(known, _)| known != id);
-            state.field_returns.push((*id, *code));
-        }
-        Command::Clear(_, target) => clear(gpu, &mut state, target.as_deref(), at_ms),
-        Command::Ecc(_, corrected, by) => {
-            let fields = match corrected {
-                true => [
-                    Field::ECC_CORRECTED_VOLATILE,
-                    Field::ECC_CORRECTED_AGGREGATE,
-                    Field::ECC_COR_VOL_DRAM,
-                    Field::ECC_COR_AGG_DRAM,
-                ],
-                false => [
-                    Field::ECC_UNCORRECTED_VOLATILE,
-                    Field::ECC_UNCORRECTED_AGGREGATE,
-                    Field::ECC_UNC_VOL_DRAM,
-                    Field::ECC_UNC_AGG_DRAM,
-                ],
-            };
-            for field in fields {
-                state.offset(field, i64::from(*by));
-            }
-            deliver(if *corrected { events::SINGLE_BIT_ECC } else { events::DOUBLE_BIT_ECC }, 0);
-        }
-        Command::Remap(_, corrected, by) => {
-            let by = i64::from(*by);
-            state.offset(if *corrected { Field::REMAPPED_CORRECTED } else { Field::REMAPPED_UNCORRECTED }, by);
-            // Each remapped row takes a spare row of a bank that had all of them.
-            state.offset(Field::REMAP_BANKS_MAX, -by);
-            state.offset(Field::REMAP_BANKS_HIGH, by);
-        }
-        Command::RemapFlag(_, field, on) => state.set(*field, Cell::value(i64::from(*on))),
-        Command::Throttle(_, mask) => {
-            let reasons = Field::CLOCK_EVENT_REASONS;
-            state.motion.order(at_ms, Change::Throttle(*mask));
-            state.sets.retain(|(set, _)| *set != reasons);
-            if *mask != 0 {
-                let own = state.cells[reasons.position()].ok().unwrap_or(0);
-                state.set(reasons, Cell::value(own | *mask as i64));
-            }
-            state.touch();
-        }
-        Command::Xid(_, code, count) => (0..*count).for_each(|_| deliver(events::XID, *code)),
-        Command::Pcie(_, field, value) => state.set(*field, Cell::value(i64::from(*value))),
-        Command::PcieReplay(_, by) => state.offset(Field::PCIE_REPLAYS, i64::from(*by)),
-        Command::Nvlink(_, link, change) => {
-            for (number, at) in state.links.iter_mut().enumerate() {
-                if link.is_none_or(|link| link as usize == number) {
-                    match change {
-                        LinkChange::Up(up) => at.down = !up,
-                        LinkChange::Crc(by) => at.errors[0] = at.errors[0].saturating_add(*by),
-                        LinkChange::Replay(by) => at.errors[1] = at.errors[1].saturating_add(*by),
-                        LinkChange::Recovery(by) => at.errors[2] = at.errors[2].saturating_add(*by),
-                    }
-                }
-            }
-        }
-        Command::Set(_, field, cell) => {
-            if *field == Field::POWER_LIMIT {
-                state.motion.order(at_ms, Change::Limit(cell.ok().map(|limit| limit as f64)));
-            }
-            state.set(*field, *cell);
-        }
-        Command::Recovery(_, action) => {
-            state.set(Field::RECOVERY_ACTION, Cell::value(i64::from(*action)));
-            deliver(events::RECOVERY_ACTION, u64::from(*action));
-        }
-        Command::ProcessAdd(_, pid, name, bytes) => {
-            state.processes.retain(|process| process.pid != *pid);
-            if state.processes.len() < MAX_PROCESSES {
-                state.processes.push(Process {
-                    pid: *pid,
-                    name: name.clone(),
-                    compute: true,
-                    graphics: false,
-                    memory_bytes: *bytes,
-                    gpu_instance: u32::MAX,
-                    compute_instance: u32::MAX,
-                });
-            }
-            state.touch();
-        }
-        Command::ProcessRemove(_, pid) => {
-            state.processes.retain(|process| process.pid != *pid);
-            state.touch();
-        }
-        Command::Load(_, percent) => {
-            state.motion.order(at_ms, Change::Load(percent.map(|percent| f64::from(percent) / 100.0)));
-            state.touch();
-        }
-        Command::DriverUnload | Command::DriverLoad(_) => {}
-    }
-}
-
-fn clear(gpu: &Gpu, state: &mut State, target: Option<&str>, at_ms: u64) {
-    let field = target.and_then(Field::by_name);
-    match (target, field) {
-        (None, _) => {
-            gpu.faults.clear(None);
-            state.sets.clear();
-            state.field_returns.clear();
-            state.motion.order(at_ms, Change::Throttle(0));
-            state.motion.order(at_ms, Change::Limit(None));
-        }
-        (Some(_), Some(field)) => {
-            state.sets.retain(|(set, _)| *set != field);
-            if field == Field::POWER_LIMIT {
-                state.motion.order(at_ms, Change::Limit(None));
-            }
-        }
-        (Some(target), None) => match target.strip_prefix("field:").map(str::parse::<u32>) {
-            Some(id) => state.field_returns.retain(|(known, _)| Ok(*known) != id),
-            None => gpu.faults.clear(Some(target)),
-        },
-    }
-    state.touch();
 }
 
 /// Return code of a field id, if a command set one.

@@ -4,7 +4,10 @@
 //! `nvml-sim prepare` made, named by the environment variable `RACKMARK_SIM_DIR`; without it the library says that
 //! no driver is loaded. Everything it says is made up or taken from a captured profile: it carries a marker symbol
 //! ([`rackmark_simulated_nvml`]) and obvious serial numbers, and it is never packaged.
-#![allow(unsafe_code, reason = "a C ABI on one side, mmap and futex on the other; every block states why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "a C ABI on one side, mmap and futex on the other; every block states why it is sound"
+)]
 
 pub mod abi;
 pub mod calls;
@@ -19,6 +22,7 @@ pub mod folder;
 pub mod generation;
 pub mod gpu;
 pub mod import;
+pub mod orders;
 pub mod profile;
 pub mod replay;
 pub mod scenario;

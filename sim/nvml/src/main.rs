@@ -157,7 +157,12 @@ fn make(arguments: PrepareArguments) -> Outcome {
         phase: arguments.phase,
         library,
     })?;
-    println!("{}: {} x {}", dir.display(), scenario.gpus, scenario.profile.texts[Text::Name as usize].as_deref().unwrap_or("?"));
+    println!(
+        "{}: {} x {}",
+        dir.display(),
+        scenario.gpus,
+        scenario.profile.texts[Text::Name as usize].as_deref().unwrap_or("?")
+    );
     println!("RACKMARK_SIM_DIR={}", std::path::absolute(&dir)?.display());
     Ok(())
 }

@@ -151,6 +151,9 @@ pub struct Phase {
     pub mig: Vec<(Vec<usize>, Mig)>,
 }
 
+/// Figures that the GPUs of a list (empty: all) have differently.
+pub type Override = (Vec<usize>, Vec<(Field, Cell)>);
+
 /// A GPU profile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
@@ -175,7 +178,7 @@ pub struct Profile {
     /// Under load.
     pub load: Phase,
     /// Figures that some GPUs have differently, in both phases.
-    pub overrides: Vec<(Vec<usize>, Vec<(Field, Cell)>)>,
+    pub overrides: Vec<Override>,
     /// GPU instance profiles.
     pub instance_profiles: Vec<InstanceProfile>,
     /// Motion.
@@ -216,7 +219,10 @@ fn cell(reader: &Reader, key: &str, value: &Value) -> Result<Cell, TableError> {
         Value::String(text) if text.starts_with('!') => {
             Cell::parse(text).ok_or_else(|| reader.error(key, format!("`{text}` is not a known reason")))
         }
-        other => Err(reader.error(key, format!("is {} where a whole number or `!reason` is needed", other.type_str()))),
+        other => {
+            Err(reader
+                .error(key, format!("is {} where a whole number or `!reason` is needed", other.type_str())))
+        }
     }
 }
 
@@ -265,13 +271,16 @@ pub(crate) fn process(mut reader: Reader) -> Result<(Vec<usize>, Process), Table
         graphics: kind.contains('G'),
         memory_bytes: bytes(&mut reader, "memory_bytes")?,
         gpu_instance: reader.whole("gpu_instance", 0..=i64::from(u32::MAX))?.map_or(u32::MAX, |id| id as u32),
-        compute_instance: reader.whole("compute_instance", 0..=i64::from(u32::MAX))?.map_or(u32::MAX, |id| id as u32),
+        compute_instance: reader
+            .whole("compute_instance", 0..=i64::from(u32::MAX))?
+            .map_or(u32::MAX, |id| id as u32),
     };
     reader.finish()?;
     Ok((gpus, process))
 }
 
-const ENGINES: [&str; 7] = ["slices", "multiprocessors", "copy_engines", "encoders", "decoders", "ofas", "jpegs"];
+const ENGINES: [&str; 7] =
+    ["slices", "multiprocessors", "copy_engines", "encoders", "decoders", "ofas", "jpegs"];
 
 fn mig(mut reader: Reader) -> Result<(Vec<usize>, Mig), TableError> {
     let gpus = gpu_list(&mut reader, "gpus")?;
@@ -342,8 +351,12 @@ fn phase(mut reader: Reader, device: &Cells) -> Result<Phase, TableError> {
 
 /// True for `dddddddd:bb:dd.f` in hexadecimal.
 pub(crate) fn is_pci_address(text: &str) -> bool {
-    let shape = text.len() == 16 && text.is_ascii() && &text[8..9] == ":" && &text[11..12] == ":" && &text[14..15] == ".";
-    shape && text.bytes().filter(|byte| byte.is_ascii_hexdigit()).count() == 13
+    let shape = text.len() == 16
+        && text.is_ascii()
+        && &text[8..9] == ":"
+        && &text[11..12] == ":"
+        && &text[14..15] == ".";
+    shape && text.bytes().filter(u8::is_ascii_hexdigit).count() == 13
 }
 
 impl Profile {
@@ -375,7 +388,11 @@ impl Profile {
             overrides.push((gpus, cells(table)?));
         }
         let pci_addresses = addresses(&mut reader)?;
-        let numa_nodes: Vec<u32> = reader.list("numa_nodes")?.iter().map(|node| node.as_integer().unwrap_or(0).clamp(0, 63) as u32).collect();
+        let numa_nodes: Vec<u32> = reader
+            .list("numa_nodes")?
+            .iter()
+            .map(|node| node.as_integer().unwrap_or(0).clamp(0, 63) as u32)
+            .collect();
         let profile = Profile {
             name: reader.text("name")?.ok_or_else(|| reader.error("name", "is missing"))?,
             captured: match reader.text("source")?.as_deref() {
@@ -388,8 +405,12 @@ impl Profile {
             numa_nodes,
             cpus_per_numa_node: reader.whole("cpus_per_numa_node", 1..=4096)?.unwrap_or(1) as u32,
             system: System {
-                driver_version: system.text("driver_version")?.ok_or_else(|| system.error("driver_version", "is missing"))?,
-                nvml_version: system.text("nvml_version")?.ok_or_else(|| system.error("nvml_version", "is missing"))?,
+                driver_version: system
+                    .text("driver_version")?
+                    .ok_or_else(|| system.error("driver_version", "is missing"))?,
+                nvml_version: system
+                    .text("nvml_version")?
+                    .ok_or_else(|| system.error("nvml_version", "is missing"))?,
                 cuda_version: system.whole("cuda_version", 0..=1_000_000)?.unwrap_or(0) as i32,
                 driver_branch: text_cell(&mut system, "driver_branch")?,
             },
@@ -397,7 +418,11 @@ impl Profile {
             idle,
             load,
             overrides,
-            instance_profiles: reader.tables("gpu_instance_profile")?.into_iter().map(instance_profile).collect::<Result<_, _>>()?,
+            instance_profiles: reader
+                .tables("gpu_instance_profile")?
+                .into_iter()
+                .map(instance_profile)
+                .collect::<Result<_, _>>()?,
             model: Model {
                 core_seconds: model.number("core_seconds", 1.0..=3600.0)?.unwrap_or(22.0),
                 memory_seconds: model.number("memory_seconds", 1.0..=3600.0)?.unwrap_or(45.0),
@@ -417,9 +442,10 @@ impl Profile {
     /// # Errors
     /// Not TOML, or the first key that is unknown, missing or wrong.
     pub fn parse(text: &str) -> Result<Profile, TableError> {
-        let table = text
-            .parse::<Table>()
-            .map_err(|error| TableError { place: "profile".to_owned(), problem: error.message().to_owned() })?;
+        let table = text.parse::<Table>().map_err(|error| TableError {
+            place: "profile".to_owned(),
+            problem: error.message().to_owned(),
+        })?;
         Profile::read(table)
     }
 }

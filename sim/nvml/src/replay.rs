@@ -75,7 +75,8 @@ fn line_error(line: usize, problem: impl Into<String>) -> TraceError {
 }
 
 fn head(text: &str) -> Result<(Option<String>, u64, Vec<Recorded>), TraceError> {
-    let json: serde_json::Value = serde_json::from_str(text).map_err(|error| line_error(2, format!("is not JSON: {error}")))?;
+    let json: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| line_error(2, format!("is not JSON: {error}")))?;
     let list = json["gpus"].as_array().ok_or_else(|| line_error(2, "has no list `gpus`"))?;
     if list.len() > crate::control::MAX_GPUS {
         return Err(line_error(2, format!("has more than {} GPUs", crate::control::MAX_GPUS)));
@@ -89,7 +90,10 @@ fn head(text: &str) -> Result<(Option<String>, u64, Vec<Recorded>), TraceError> 
             .iter()
             .filter_map(|(key, value)| {
                 let field = Field::by_name(key).filter(|field| field.position() >= FAST)?;
-                value.as_i64().or_else(|| value.as_bool().map(i64::from)).map(|value| (field, Cell::value(value)))
+                value
+                    .as_i64()
+                    .or_else(|| value.as_bool().map(i64::from))
+                    .map(|value| (field, Cell::value(value)))
             })
             .collect();
         gpus.push(Recorded {
@@ -111,14 +115,16 @@ fn row(line: usize, text: &str, last: &mut [Option<[i64; ROW]>]) -> Result<usize
         cell.parse::<u32>().map_err(|_| line_error(line, format!("has `{cell}` as its {what}")))
     };
     let (time, gpu) = (number("t_ms")?, number("gpu")? as usize);
-    let previous = last.get_mut(gpu).ok_or_else(|| line_error(line, format!("names GPU {gpu}, which line 2 lacks")))?;
+    let previous =
+        last.get_mut(gpu).ok_or_else(|| line_error(line, format!("names GPU {gpu}, which line 2 lacks")))?;
     let mut row = previous.unwrap_or([Cell::error(crate::cell::NOT_SAMPLED).raw(); ROW]);
     if previous.is_some_and(|previous| previous[0] > i64::from(time)) {
         return Err(line_error(line, "goes back in time"));
     }
     row[0] = i64::from(time);
     for (position, slot) in row[1..].iter_mut().enumerate() {
-        let cell = cells.next().ok_or_else(|| line_error(line, format!("ends before `{}`", NAMES[position])))?;
+        let cell =
+            cells.next().ok_or_else(|| line_error(line, format!("ends before `{}`", NAMES[position])))?;
         if !cell.is_empty() {
             let parsed = Cell::parse(cell)
                 .ok_or_else(|| line_error(line, format!("has `{cell}` as its {}", NAMES[position])))?;
@@ -187,7 +193,8 @@ impl Trace {
     pub fn write(&self, to: &Path) -> Result<(), TraceError> {
         let write = |error| TraceError::Write(error);
         let mut file = std::io::BufWriter::new(File::create(to).map_err(write)?);
-        let last = self.rows.iter().filter_map(|rows| rows.last()).map(|row| row[0] as u64).max().unwrap_or(0);
+        let last =
+            self.rows.iter().filter_map(|rows| rows.last()).map(|row| row[0] as u64).max().unwrap_or(0);
         let mut head = vec![MAGIC, self.gpus.len() as u64, last + self.period_ms];
         let mut first = 0;
         for rows in &self.rows {
@@ -225,7 +232,9 @@ impl Recording {
             return Err(bad());
         }
         // SAFETY: a fresh read-only mapping of the whole file; no other memory is touched.
-        let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0) };
+        let at = unsafe {
+            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
+        };
         if at == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
@@ -234,7 +243,11 @@ impl Recording {
         let gpus = usize::try_from(numbers[1]).map_err(|_| bad())?;
         let recording = Recording { numbers, gpus, lap_ms: numbers[2].cast_unsigned() };
         let fits = |gpu| recording.span(gpu).is_some();
-        if numbers[0].cast_unsigned() != MAGIC || gpus > crate::control::MAX_GPUS || recording.lap_ms == 0 || !(0..gpus).all(fits) {
+        if numbers[0].cast_unsigned() != MAGIC
+            || gpus > crate::control::MAX_GPUS
+            || recording.lap_ms == 0
+            || !(0..gpus).all(fits)
+        {
             return Err(bad());
         }
         Ok(recording)
@@ -274,11 +287,14 @@ impl Recording {
         let laps = i64::try_from(now_ms / self.lap_ms).unwrap_or(0);
         for (position, cell) in cells.iter_mut().enumerate() {
             *cell = Cell::from_raw(span[row + 1 + position]);
-            let Some(value) = cell.ok().filter(|_| laps > 0 && Field::at(position).is_some_and(Field::is_counter)) else {
+            let Some(value) =
+                cell.ok().filter(|_| laps > 0 && Field::at(position).is_some_and(Field::is_counter))
+            else {
                 continue;
             };
             let figure = |row: usize| Cell::from_raw(span[row * ROW + 1 + position]).ok();
-            let ends = (0..span.len() / ROW).find_map(figure).zip((0..span.len() / ROW).rev().find_map(figure));
+            let ends =
+                (0..span.len() / ROW).find_map(figure).zip((0..span.len() / ROW).rev().find_map(figure));
             let growth = ends.map_or(0, |(first, last)| last.saturating_sub(first).max(0));
             *cell = Cell::value(value.saturating_add(growth.saturating_mul(laps)));
         }
@@ -297,8 +313,9 @@ mod tests {
     }
 
     fn full(time: u32, energy: &str) -> String {
-        let cells: Vec<String> =
-            (0..FAST).map(|position| if position == 17 { energy.to_owned() } else { "!not_supported".to_owned() }).collect();
+        let cells: Vec<String> = (0..FAST)
+            .map(|position| if position == 17 { energy.to_owned() } else { "!not_supported".to_owned() })
+            .collect();
         format!("{time},0,{}", cells.join(","))
     }
 
@@ -314,14 +331,10 @@ mod tests {
         let empty = format!("1000,0{}", ",".repeat(FAST));
         let recording = replayed(&text(&[&full(0, "500"), &empty, &full(2000, "800")]));
         let energy = |ms| recording.figures(0, ms)[17].ok();
-        assert_eq!([energy(0), energy(1500), energy(2999), energy(3000), energy(5999), energy(6000)], [
-            Some(500),
-            Some(500),
-            Some(800),
-            Some(800),
-            Some(1100),
-            Some(1100)
-        ]);
+        assert_eq!(
+            [energy(0), energy(1500), energy(2999), energy(3000), energy(5999), energy(6000)],
+            [Some(500), Some(500), Some(800), Some(800), Some(1100), Some(1100)]
+        );
         assert_eq!(recording.figures(0, 1500)[0], Cell::NOT_SUPPORTED);
         assert_eq!(recording.next_change_ms(0, 1500), 2000);
         assert_eq!(recording.next_change_ms(0, 2500), 3000);

@@ -62,7 +62,8 @@ impl Scenario {
         }
         let mut events = Vec::new();
         for mut event in reader.tables("event")? {
-            let at = event.number("at_secs", 0.0..=1e9)?.ok_or_else(|| event.error("at_secs", "is missing"))?;
+            let at =
+                event.number("at_secs", 0.0..=1e9)?.ok_or_else(|| event.error("at_secs", "is missing"))?;
             let line = event.text("command")?.ok_or_else(|| event.error("command", "is missing"))?;
             let command = Command::parse(&line).map_err(|error| event.error("command", error.to_string()))?;
             event.finish()?;
@@ -105,7 +106,12 @@ impl Scenario {
         if self.replay && self.curves.is_empty() {
             return Curve::Replay;
         }
-        let found = self.curves.iter().rev().find(|(gpus, _)| crate::profile::covers(gpus, gpu)).map(|(_, curve)| *curve);
+        let found = self
+            .curves
+            .iter()
+            .rev()
+            .find(|(gpus, _)| crate::profile::covers(gpus, gpu))
+            .map(|(_, curve)| *curve);
         found.unwrap_or(if self.profile.captured { Curve::Captured } else { Curve::Idle })
     }
 }
@@ -123,7 +129,8 @@ pub fn resolve(mut table: Table, read: impl Fn(&str) -> Option<String>) -> Resul
     };
     let text = match shipped(&name) {
         Some(text) => text.to_owned(),
-        None => read(&name).ok_or_else(|| wrong(format!("`{name}` is neither a shipped profile nor a readable file")))?,
+        None => read(&name)
+            .ok_or_else(|| wrong(format!("`{name}` is neither a shipped profile nor a readable file")))?,
     };
     let profile = text.parse::<Table>().map_err(|error| wrong(error.message().to_owned()))?;
     table.insert("profile".to_owned(), Value::Table(profile));
@@ -160,13 +167,19 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_place() {
         for (text, message) in [
-            ("profile = 'nothing'", "scenario.profile: `nothing` is neither a shipped profile nor a readable file"),
+            (
+                "profile = 'nothing'",
+                "scenario.profile: `nothing` is neither a shipped profile nor a readable file",
+            ),
             ("profile = 'h200'\nfoo = 1", "scenario.foo: is not a known key"),
             (
                 "profile = 'h200'\n[[event]]\nat_secs = 1\ncommand = 'lost'",
                 "scenario.event[0].command: command `lost` needs a GPU index or `all`",
             ),
-            ("profile = 'h200'\n[[load]]\ncurve = 'steady'\npercent = 101", "scenario.load[0].percent: is 101, outside 0..=100"),
+            (
+                "profile = 'h200'\n[[load]]\ncurve = 'steady'\npercent = 101",
+                "scenario.load[0].percent: is 101, outside 0..=100",
+            ),
         ] {
             assert_eq!(read(text).map_err(|error| error.to_string()).err().as_deref(), Some(message));
         }

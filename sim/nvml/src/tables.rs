@@ -54,7 +54,11 @@ impl Reader {
     ///
     /// # Errors
     /// The value is no whole number or out of range.
-    pub fn whole(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Result<Option<i64>, TableError> {
+    pub fn whole(
+        &mut self,
+        key: &str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Result<Option<i64>, TableError> {
         match self.table.remove(key) {
             None => Ok(None),
             Some(Value::Integer(number)) if range.contains(&number) => Ok(Some(number)),
@@ -69,7 +73,11 @@ impl Reader {
     ///
     /// # Errors
     /// The value is no number or out of range.
-    pub fn number(&mut self, key: &str, range: std::ops::RangeInclusive<f64>) -> Result<Option<f64>, TableError> {
+    pub fn number(
+        &mut self,
+        key: &str,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Result<Option<f64>, TableError> {
         let number = match self.table.remove(key) {
             None => return Ok(None),
             Some(Value::Integer(number)) => number as f64,
@@ -117,7 +125,9 @@ impl Reader {
         let mut readers = Vec::new();
         for (at, item) in self.list(key)?.into_iter().enumerate() {
             match item {
-                Value::Table(table) => readers.push(Reader { place: format!("{}.{key}[{at}]", self.place), table }),
+                Value::Table(table) => {
+                    readers.push(Reader { place: format!("{}.{key}[{at}]", self.place), table });
+                }
                 other => return Err(self.wrong(key, "a list of tables", &other)),
             }
         }

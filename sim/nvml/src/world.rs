@@ -70,7 +70,7 @@ pub struct World {
     /// The profile.
     pub profile: Profile,
     start_unix_ms: u64,
-    clock_offset_ms: i64,
+    clock_offset_ns: i64,
     generation: Generation,
     seen: AtomicU32,
     next_due_ms: AtomicU64,
@@ -86,17 +86,31 @@ impl std::fmt::Debug for Generation {
     }
 }
 
-/// Milliseconds of the monotonic clock. One vdso read, no system call.
-fn monotonic_ms() -> i64 {
+/// Nanoseconds of a clock. One vdso read, no system call.
+fn clock_ns(clock: libc::clockid_t) -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec that lives on this stack.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
+}
+
+/// What to add to the monotonic clock to get Unix time. Both coarse clocks move in the same tick, so that two processes
+/// that look in different ticks find the same difference.
+fn clock_offset_ns() -> i64 {
+    loop {
+        let before = clock_ns(libc::CLOCK_MONOTONIC_COARSE);
+        let unix = clock_ns(libc::CLOCK_REALTIME_COARSE);
+        if clock_ns(libc::CLOCK_MONOTONIC_COARSE) == before {
+            return unix - before;
+        }
+    }
 }
 
 /// Milliseconds since the Unix epoch.
 pub fn unix_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What a device handle says: never an address, so that any value can be checked.
@@ -116,7 +130,8 @@ impl Handle {
     /// The value handed to callers.
     pub fn to_device(self) -> abi::Device {
         let mig = self.mig.map_or(0, |mig| mig + 1);
-        ((HANDLE_MARK << 32) | ((self.incarnation as usize & 0xFFFF) << 16) | (self.gpu << 8) | mig) as *mut c_void
+        ((HANDLE_MARK << 32) | ((self.incarnation as usize & 0xFFFF) << 16) | (self.gpu << 8) | mig)
+            as *mut c_void
     }
 
     fn from_device(device: abi::Device) -> Option<Handle> {
@@ -140,14 +155,17 @@ impl World {
             move |source| WorldError::File { path, source }
         };
         let text = std::fs::read_to_string(dir.join("scenario.toml")).map_err(file("scenario.toml"))?;
-        let table = text.parse::<toml::Table>().map_err(|error| WorldError::Toml(error.message().to_owned()))?;
+        let table =
+            text.parse::<toml::Table>().map_err(|error| WorldError::Toml(error.message().to_owned()))?;
         let scenario = Scenario::read(table)?;
         let recording = match scenario.replay {
             // The mapping lives as long as the process; so may the few bytes that describe it.
-            true => Some(&*Box::leak(Box::new(Recording::open(&dir.join("trace.bin")).map_err(file("trace.bin"))?))),
+            true => Some(&*Box::leak(Box::new(
+                Recording::open(&dir.join("trace.bin")).map_err(file("trace.bin"))?,
+            ))),
             false => None,
         };
-        let generation = Generation::open(&dir.join("control.gen")).map_err(file("control.gen"))?;
+        let generation = Generation::watch(&dir.join("control.gen")).map_err(file("control.gen"))?;
         let log = File::open(dir.join("control.log")).map_err(file("control.log"))?;
         let gpus = (0..scenario.gpus.min(MAX_GPUS))
             .map(|index| {
@@ -160,7 +178,7 @@ impl World {
             gpus,
             sets: Sets::default(),
             start_unix_ms: scenario.start_unix_ms,
-            clock_offset_ms: i64::try_from(unix_ms()).unwrap_or(0) - monotonic_ms(),
+            clock_offset_ns: clock_offset_ns(),
             generation,
             seen: AtomicU32::new(generation.now().wrapping_sub(1)),
             next_due_ms: AtomicU64::new(0),
@@ -179,9 +197,9 @@ impl World {
         self.generation
     }
 
-    /// Milliseconds since the start of the timeline. Monotonic within a process.
+    /// Milliseconds since the start of the timeline, to the tick of the coarse clock. Monotonic within a process.
     pub fn now_ms(&self) -> u64 {
-        let unix = monotonic_ms() + self.clock_offset_ms;
+        let unix = (clock_ns(libc::CLOCK_MONOTONIC_COARSE) + self.clock_offset_ns) / 1_000_000;
         u64::try_from(unix).unwrap_or(0).saturating_sub(self.start_unix_ms)
     }
 
@@ -198,7 +216,9 @@ impl World {
     /// Applies what is new in the control log and what is due on the timeline. Costs two loads when there is nothing.
     pub fn sync(&self) {
         let generation = self.generation.now();
-        if generation == self.seen.load(Ordering::Acquire) && self.now_ms() < self.next_due_ms.load(Ordering::Acquire) {
+        if generation == self.seen.load(Ordering::Acquire)
+            && self.now_ms() < self.next_due_ms.load(Ordering::Acquire)
+        {
             return;
         }
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +241,9 @@ impl World {
     }
 
     fn apply_timeline(&self, control: &mut Control, until_ms: u64) {
-        while let Some((at, command)) = control.events.get(control.next_event).filter(|(at, _)| *at <= until_ms) {
+        while let Some((at, command)) =
+            control.events.get(control.next_event).filter(|(at, _)| *at <= until_ms)
+        {
             self.apply(command, *at);
             control.next_event += 1;
         }
@@ -242,7 +264,7 @@ impl World {
             }
             command => {
                 for (index, gpu) in self.gpus.iter().enumerate() {
-                    crate::gpu::apply(gpu, index, command, at_ms, &mut |kind, data| {
+                    crate::orders::apply(gpu, index, command, at_ms, &mut |kind, data| {
                         self.sets.deliver(Event { gpu: index, kind, data });
                     });
                 }
@@ -291,7 +313,9 @@ pub(crate) fn init() -> Result<(), Ret> {
         return Err(abi::DRIVER_NOT_LOADED);
     }
     for gpu in &world.gpus {
-        gpu.faults.pass(world, "nvmlInit_v2", false).or_else(|code| if code == abi::GPU_IS_LOST { Ok(()) } else { Err(code) })?;
+        gpu.faults
+            .pass(world, "nvmlInit_v2", false)
+            .or_else(|code| if code == abi::GPU_IS_LOST { Ok(()) } else { Err(code) })?;
     }
     *inits += 1;
     READY_FOR.store(world.incarnation(), Ordering::Release);

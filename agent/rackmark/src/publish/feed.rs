@@ -330,6 +330,14 @@ impl Feed {
             Change::Absent { slot, why: NoData::Suspended } => (EventKind::GpuSuspended, Some(*slot), now),
             Change::Absent { slot, why: NoData::HandedOver } => (EventKind::GpuHandedOver, Some(*slot), now),
             Change::Xid { slot, code, seen_unix_ms } => (EventKind::Xid(xid(*code)), Some(*slot), *seen_unix_ms),
+            Change::Slow { slot } => {
+                if let Some(document) = roster.gpu(*slot).and_then(|gpu| encode::slow(gpu, &self.ids)) {
+                    for part in document.split(0) {
+                        self.stream(Body::TelemetrySlow(part), Class::Series);
+                    }
+                }
+                return;
+            }
             Change::Appeared { .. } | Change::Absent { .. } | Change::Inventory { .. } => return,
         };
         self.event(kind, at, slot, roster);
@@ -364,17 +372,10 @@ impl Observer for Feed {
         if let Some(SamplerReport::Sample(_)) = report {
             self.sample(roster);
         }
-        if let Some(SamplerReport::Slow(slow)) = report
-            && let Some(document) =
-                roster.gpus.iter().find(|gpu| gpu.address == slow.address).and_then(|gpu| encode::slow(gpu, &self.ids))
-        {
-            for part in document.split(0) {
-                self.stream(Body::TelemetrySlow(part), Class::Series);
-            }
-        }
         let states_differ = self.states.len() != roster.gpus.len()
             || self.states.iter().zip(&roster.gpus).any(|(old, gpu)| *old != (encode::state(gpu), gpu.absence()));
-        if !changes.is_empty() || states_differ {
+        let about_capacity = changes.iter().any(|change| !matches!(change, Change::Slow { .. } | Change::Xid { .. }));
+        if about_capacity || states_differ {
             self.states.clear();
             self.states.extend(roster.gpus.iter().map(|gpu| (encode::state(gpu), gpu.absence())));
             self.capacity(roster);

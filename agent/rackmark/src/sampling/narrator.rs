@@ -48,6 +48,7 @@ fn narrate(change: &Change, roster: &Roster) {
         }
         Change::Absent { slot, why } => tracing::info!(reason = why.name(), "{} is not sampled", gpu(slot)),
         Change::Inventory { slot } => tracing::debug!("{} has a new inventory", gpu(slot)),
+        Change::Slow { .. } => {}
         Change::Xid { slot, code, .. } => tracing::warn!(xid = code, "{} reported XID {code}", gpu(slot)),
     }
 }

@@ -188,6 +188,11 @@ pub enum Change {
         /// Which.
         slot: u8,
     },
+    /// Slow readings of a GPU arrived.
+    Slow {
+        /// Which.
+        slot: u8,
+    },
     /// The driver reported an XID.
     Xid {
         /// Which GPU.
@@ -311,7 +316,10 @@ impl Roster {
                 None => self.keep_for_later(report),
             },
             SamplerReport::Slow(slow) => match self.position(slow.address) {
-                Some(at) => self.gpus[at].slow = Some((**slow).clone()),
+                Some(at) => {
+                    self.gpus[at].slow = Some((**slow).clone());
+                    changes.push(Change::Slow { slot: self.gpus[at].identity.slot });
+                }
                 None => self.keep_for_later(report),
             },
             SamplerReport::Sample(sample) => {

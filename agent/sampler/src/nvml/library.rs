@@ -42,7 +42,8 @@ pub(crate) struct Library {
 
 impl Library {
     /// Loads and initialises `library`, attaching no GPU: a GPU that hangs
-    /// cannot keep the others from being opened.
+    /// cannot keep the others from being opened. Asks for the driver's version
+    /// too, under the same name in `watch`.
     pub(crate) fn open(library: &OsStr, watch: &CallWatch) -> Result<Self, LoadError> {
         static NAME: &str = "nvmlInitWithFlags";
         watch.enter(&NAME);

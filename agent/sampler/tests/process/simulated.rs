@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rackmark_model::ipc::SamplerReport;
-use rackmark_model::{GpuEventKind, NoData, Presence, Sample};
+use rackmark_model::{Bytes, Count, GpuEventKind, NoData, Presence, Sample};
 
 use crate::support::{Machine, all_absent, order};
 
@@ -283,4 +283,188 @@ fn refusals_and_oddities_become_reasons() {
     assert!(power(4).is_ok());
     assert_eq!(sample.gpus[4].fast.temperature_memory, Err(NoData::NotSupported));
     assert!(sample.gpus[5].fast.temperature_memory.is_ok());
+}
+
+#[test]
+fn older_forms_and_sentinels() {
+    let machine = Machine::prepare("h100-sxm-8");
+    machine.act("return 0 nvmlDeviceGetMemoryInfo_v2 25");
+    machine.act("return 1 nvmlDeviceGetCurrentClocksEventReasons 13");
+    machine.act("return 2 nvmlDeviceGetMarginTemperature 25");
+    machine.act("return 3 nvmlDeviceGetComputeRunningProcesses_v3 6");
+    machine.act("return 4 nvmlGpmSampleGet 3");
+    machine.act("set 5 power_draw_milliwatts 4294967295");
+    let mut sampler = machine.sampler(&order(PERIOD_MS));
+    let sample = sampler.sample(SOON, |sample| sample.seq > 0);
+    let fast = |position: usize| &sample.gpus[position].fast;
+    assert!(fast(0).memory_used.is_ok() && fast(0).memory_free.is_ok());
+    assert!(fast(1).clock_event_reasons.is_ok());
+    assert_eq!(fast(2).temperature_margin, Err(NoData::NotSupported));
+    assert_eq!(fast(3).processes_compute, Ok(Count(0)));
+    assert_eq!(fast(4).sm_active, Err(NoData::NotSupported));
+    assert_eq!(fast(5).power_draw, Err(NoData::NotSupported));
+}
+
+#[test]
+fn a_gpu_without_events_costs_the_others_none_and_new_event_types_come_through() {
+    let machine = Machine::prepare("h100-sxm-8");
+    machine.act("return 0 nvmlDeviceRegisterEvents 3");
+    let mut sampler = machine.sampler(&order(PERIOD_MS));
+    sampler.sample(SOON, |sample| all_open(sample) && sample.seq > 1);
+    machine.act("xid 0 48");
+    machine.act("xid 1 94");
+    machine.act("recovery 2 reset");
+    let mut kinds = Vec::new();
+    while kinds.len() < 2 {
+        let event = sampler.find(SOON, |report| match report {
+            SamplerReport::Event(event) => Some(event),
+            _ => None,
+        });
+        kinds.push((event.address, event.kind));
+    }
+    assert!(kinds.contains(&(machine.address(1), GpuEventKind::Xid { code: 94 })), "{kinds:?}");
+    // nvmlEventTypeGpuRecoveryAction
+    let recovery = |kind: GpuEventKind| matches!(kind, GpuEventKind::Other { event_type: 0x8000, .. });
+    assert!(
+        kinds.iter().any(|(address, kind)| *address == machine.address(2) && recovery(*kind)),
+        "{kinds:?}"
+    );
+    sampler.sample(SOON, all_open);
+}
+
+#[test]
+fn processes_are_counted_and_listed() {
+    let machine = Machine::prepare("h100-sxm-8");
+    for pid in 0..40 {
+        machine.act(&format!("process 1 add {} trainer {}", 4000 + pid, 1 << 30));
+    }
+    let mut sampler = machine.sampler(&order(PERIOD_MS));
+    let address = machine.address(1);
+    let slow = sampler.find(SOON, |report| match report {
+        SamplerReport::Slow(slow) if slow.address == address => Some(slow),
+        _ => None,
+    });
+    let sample = sampler.sample(SOON, all_open);
+    assert_eq!(sample.gpus[1].fast.processes_compute, Ok(Count(40)));
+    assert_eq!(sample.gpus[0].fast.processes_compute, Ok(Count(0)));
+    assert_eq!(slow.processes.len(), 40);
+    let first = &slow.processes[0];
+    assert_eq!((first.name.as_deref(), first.memory_used), (Ok("trainer"), Ok(Bytes(1 << 30))));
+    assert_eq!((first.gpu_instance_id, first.compute_instance_id), (None, None));
+}
+
+#[test]
+fn mig_instances_are_part_of_the_inventory() {
+    let machine = Machine::prepare("h100-mig");
+    let mut sampler = machine.sampler(&order(PERIOD_MS));
+    let inventory = sampler.find(SOON, |report| match report {
+        SamplerReport::Inventory(inventory) => Some(inventory),
+        _ => None,
+    });
+    assert_eq!(inventory.inventory.mig_enabled, Ok(true));
+    assert!(!inventory.mig.is_empty());
+    let uuids: BTreeSet<_> = inventory.mig.iter().map(|mig| mig.uuid.clone().expect("uuid")).collect();
+    assert_eq!(uuids.len(), inventory.mig.len());
+    for mig in &inventory.mig {
+        assert!(mig.gpu_instance_id.is_ok() && mig.compute_instance_id.is_ok(), "{mig:?}");
+        assert!(mig.memory_total.is_ok() && mig.multiprocessors.is_ok() && mig.name.is_ok(), "{mig:?}");
+    }
+}
+
+#[test]
+fn pcie_throughput_is_read_where_it_is_ordered() {
+    let machine = Machine::prepare("h100-sxm-8");
+    let mut order = order(PERIOD_MS);
+    order.pcie_throughput = true;
+    let sample = machine.sampler(&order).sample(SOON, all_open);
+    assert!(sample.gpus.iter().all(|gpu| gpu.fast.pcie_transmit.is_ok() && gpu.fast.pcie_receive.is_ok()));
+}
+
+#[test]
+fn slow_readings_take_turns() {
+    let machine = Machine::prepare("h100-sxm-8");
+    let mut order = order(PERIOD_MS);
+    order.slow_every_ticks = 8;
+    let mut sampler = machine.sampler(&order);
+    let (mut at_once, mut rounds, mut inventories) = (Vec::new(), 0, 0);
+    let mut slow_since = 0;
+    while rounds < 18 {
+        match sampler.next(SOON).expect("goes on") {
+            SamplerReport::Slow(_) => slow_since += 1,
+            SamplerReport::Inventory(_) => inventories += 1,
+            SamplerReport::Sample(_) => {
+                at_once.push(std::mem::take(&mut slow_since));
+                rounds += 1;
+            }
+            _ => {}
+        }
+    }
+    // All of them after the first sample, then one GPU a tick. One that is late
+    // may slip behind the next sample.
+    let later: u32 = at_once[2..].iter().sum();
+    assert!((14..=17).contains(&later), "{at_once:?}");
+    assert!(at_once[2..].iter().all(|count| *count <= 2), "{at_once:?}");
+    // An inventory that did not change is not sent again.
+    assert_eq!(inventories, GPUS);
+}
+
+#[test]
+fn without_sysfs_the_driver_lists_the_gpus() {
+    let machine = Machine::prepare("h100-sxm-8");
+    let empty = tempfile::tempdir().expect("folder");
+    std::fs::create_dir_all(empty.path().join("bus/pci/devices")).expect("folder");
+    let mut sampler = machine.sampler_at(empty.path(), &order(PERIOD_MS));
+    let sample = sampler.sample(SOON, all_open);
+    assert_eq!(sample.gpus[3].address, machine.address(3));
+}
+
+#[test]
+fn a_gpu_that_blocks_while_it_is_opened_delays_only_the_first_sample() {
+    let machine = Machine::prepare("h100-sxm-8");
+    machine.act("block 2 * forever");
+    let mut sampler = machine.sampler(&order(1000));
+    let first = sampler.sample(SOON, |_| true);
+    assert!(sampler.spawned.elapsed() < Duration::from_millis(1000));
+    assert_eq!(first.gpus[2].presence, Presence::Absent(NoData::Timeout));
+    let call = first.gpus[2].in_call.clone().expect("call");
+    assert_eq!(call.function, "nvmlDeviceGetHandleByPciBusId_v2");
+    assert!(all_open_but(&first, 2), "{first:?}");
+    let second = sampler.sample(SOON, |_| true);
+    assert!(second.took_us < 200_000 && all_open_but(&second, 2), "{second:?}");
+    machine.act("clear 2");
+    sampler.sample(SOON, all_open);
+}
+
+#[test]
+fn a_library_that_is_installed_later_is_picked_up() {
+    let machine = Machine::prepare("h100-sxm-8");
+    let (library, aside) = (machine.dir.path().join("libnvidia-ml.so.1"), machine.dir.path().join("aside"));
+    std::fs::rename(&library, &aside).expect("removed");
+    let mut sampler = machine.sampler(&order(PERIOD_MS));
+    sampler.sample(SOON, |sample| {
+        sample.gpus.iter().all(|gpu| gpu.presence == Presence::Absent(NoData::DriverGone))
+    });
+    std::fs::rename(&aside, &library).expect("installed");
+    sampler.sample(LOOKED_AGAIN, all_open);
+}
+
+#[test]
+fn a_driver_that_blocks_while_it_is_opened_is_named() {
+    let machine = Machine::prepare("h100-sxm-8");
+    // Part of opening: the numbering of fields depends on the version.
+    machine.act("block 0 nvmlSystemGetDriverVersion forever");
+    let mut sampler = machine.sampler(&order(PERIOD_MS));
+    for _ in 0..3 {
+        let sample = sampler.sample(SOON, |_| true);
+        assert_eq!(sample.gpus.len(), GPUS);
+        for gpu in &sample.gpus {
+            assert_eq!(gpu.presence, Presence::Absent(NoData::Timeout));
+            assert_eq!(
+                gpu.in_call.as_ref().map(|call| call.function.as_str()),
+                Some("nvmlSystemGetDriverVersion")
+            );
+        }
+    }
+    machine.act("clear all");
+    sampler.sample(SOON, all_open);
 }

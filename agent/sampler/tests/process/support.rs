@@ -200,11 +200,14 @@ impl Machine {
 
     /// The sampler on this machine, with an order.
     pub(crate) fn sampler(&self, order: &SamplerOrder) -> Sampler {
-        let mut sampler = Sampler::spawn(
-            &self.dir.path().join("libnvidia-ml.so.1"),
-            &self.sysfs(),
-            &[("RACKMARK_SIM_DIR", self.dir.path().as_os_str())],
-        );
+        self.sampler_at(&self.sysfs(), order)
+    }
+
+    /// The same with another sysfs.
+    pub(crate) fn sampler_at(&self, sysfs_root: &Path, order: &SamplerOrder) -> Sampler {
+        let library = self.dir.path().join("libnvidia-ml.so.1");
+        let environment = [("RACKMARK_SIM_DIR", self.dir.path().as_os_str())];
+        let mut sampler = Sampler::spawn(&library, sysfs_root, &environment);
         sampler.order(order);
         sampler
     }

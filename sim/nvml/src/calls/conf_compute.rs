@@ -1,8 +1,10 @@
 //! Confidential computing: present, off.
 
 use super::{device_calls, system_calls};
-use crate::abi::{self, ConfComputeCaps, ConfComputeMemSize, ConfComputeSettings, ConfComputeState, Memory, put, take_version,
-    version_word};
+use crate::abi::{
+    self, ConfComputeCaps, ConfComputeMemSize, ConfComputeSettings, ConfComputeState, Memory, put,
+    take_version, version_word,
+};
 use crate::fields::Field;
 use std::ffi::c_uint;
 

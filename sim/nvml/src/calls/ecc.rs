@@ -1,8 +1,10 @@
 //! Memory errors, row remapping, page retirement, repair.
 
 use super::{any_device_calls, device_calls};
-use crate::abi::{self, EccErrorCounts, RepairStatus, Ret, RowRemapperHistogram, SramErrorStatus, SramUniqueCounts, UnrepairableMemory,
-    put, take, take_version, version_word};
+use crate::abi::{
+    self, EccErrorCounts, RepairStatus, Ret, RowRemapperHistogram, SramErrorStatus, SramUniqueCounts,
+    UnrepairableMemory, put, take, take_version, version_word,
+};
 use crate::fields::Field;
 use crate::world::Here;
 use std::ffi::{c_uint, c_ulonglong};

@@ -38,7 +38,16 @@ fn wait(set: EventSetHandle, data: *mut EventData, timeout_ms: c_uint) -> Result
         if let Some(event) = world.sets.next(set)? {
             let device = Handle { incarnation: world.incarnation(), gpu: event.gpu, mig: None }.to_device();
             let (gpu_instance, compute_instance) = (c_uint::MAX, c_uint::MAX);
-            return put(data, EventData { device, event_type: event.kind, event_data: event.data, gpu_instance, compute_instance });
+            return put(
+                data,
+                EventData {
+                    device,
+                    event_type: event.kind,
+                    event_data: event.data,
+                    gpu_instance,
+                    compute_instance,
+                },
+            );
         }
         if world.sets.registered(set, |gpu| world.gpus[gpu].faults.is_lost())?.is_some() {
             return Err(abi::GPU_IS_LOST);
@@ -47,7 +56,8 @@ fn wait(set: EventSetHandle, data: *mut EventData, timeout_ms: c_uint) -> Result
         if left.is_zero() {
             return Err(abi::TIMEOUT);
         }
-        let due = world.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(world.now_ms()).max(1)));
+        let due =
+            world.next_due_ms().map(|due| Duration::from_millis(due.saturating_sub(world.now_ms()).max(1)));
         world.generation().wait(seen, Some(due.map_or(left, |due| due.min(left))));
     }
 }
@@ -57,4 +67,3 @@ fn wait(set: EventSetHandle, data: *mut EventData, timeout_ms: c_uint) -> Result
 pub extern "C" fn nvmlEventSetWait_v2(set: EventSetHandle, data: *mut EventData, timeout_ms: c_uint) -> Ret {
     super::answer(wait(set, data, timeout_ms))
 }
-

@@ -97,6 +97,17 @@ const PLAIN: &[(u32, char, Field)] = &[
     (251, 'l', Field::SW_THERMAL_TIME), (252, 'l', Field::HW_THERMAL_TIME), (253, 'l', Field::HW_POWER_BRAKE_TIME),
 ];
 
+/// Position in [`PLAIN`] by field id; 255 for ids that are not there.
+const PLAIN_AT: [u8; 256] = {
+    let mut at = [255; 256];
+    let mut position = 0;
+    while position < PLAIN.len() {
+        at[PLAIN[position].0 as usize] = position as u8;
+        position += 1;
+    }
+    at
+};
+
 /// Old per-link error counters by id: first id, number of links it covers from `first link` on, and the kind
 /// (0 CRC, 1 replay, 2 recovery, 3 always zero). The id after links 0..5 is their total.
 const OLD_LINK_ERRORS: &[(u32, u32, u32, usize)] = &[
@@ -117,23 +128,29 @@ fn link_errors(here: &Here, number: u32, kind: usize) -> Result<u64, Ret> {
 }
 
 fn old_link_errors(here: &Here, id: u32) -> Option<Result<u64, Ret>> {
-    if let Some(kind) = [(38, 0), (45, 3), (52, 1), (59, 2), (160, 3)].iter().find(|(total, _)| *total == id).map(|(_, kind)| *kind) {
+    if let Some(kind) = [(38, 0), (45, 3), (52, 1), (59, 2), (160, 3)]
+        .iter()
+        .find(|(total, _)| *total == id)
+        .map(|(_, kind)| *kind)
+    {
         return Some(per_link(here, u32::MAX, |number| link_errors(here, number, kind)));
     }
-    let (first, _, link, kind) = OLD_LINK_ERRORS.iter().find(|(first, count, ..)| (*first..first + count).contains(&id))?;
+    let (first, _, link, kind) =
+        OLD_LINK_ERRORS.iter().find(|(first, count, ..)| (*first..first + count).contains(&id))?;
     Some(link_errors(here, link + id - first, *kind))
 }
 
 fn value(here: &Here, id: u32, scope: u32) -> Result<Typed, Ret> {
     field_return(&here.state, id)?;
-    if let Some((_, kind, field)) = PLAIN.iter().find(|(known, ..)| *known == id) {
+    let plain = PLAIN_AT.get(id as usize).and_then(|at| PLAIN.get(usize::from(*at)));
+    if let Some((_, kind, field)) = plain {
         return match kind {
             'u' => here.u32(*field).map(Typed::Unsigned),
             's' => here.i32(*field).map(Typed::Signed),
             _ => here.u64(*field).map(Typed::Long),
         };
     }
-    if let Some(errors) = old_link_errors(here, id) {
+    if let Some(errors) = Some(id).filter(|id| *id < 161).and_then(|id| old_link_errors(here, id)) {
         return errors.map(Typed::Long);
     }
     Ok(match id {
@@ -164,11 +181,25 @@ fn value(here: &Here, id: u32, scope: u32) -> Result<Typed, Ret> {
             Typed::Unsigned(here.u32(Field::NVLINK_VERSION)?)
         }
         185 => {
-            let field = scoped(scope, [Some(Field::POWER_DRAW), Some(Field::POWER_MODULE_AVERAGE), Some(Field::POWER_MEMORY_AVERAGE)])?;
+            let field = scoped(
+                scope,
+                [
+                    Some(Field::POWER_DRAW),
+                    Some(Field::POWER_MODULE_AVERAGE),
+                    Some(Field::POWER_MEMORY_AVERAGE),
+                ],
+            )?;
             Typed::Unsigned(here.u32(field)?)
         }
         186 => {
-            let field = scoped(scope, [Some(Field::POWER_INSTANT), Some(Field::POWER_MODULE_INSTANT), Some(Field::POWER_MEMORY_INSTANT)])?;
+            let field = scoped(
+                scope,
+                [
+                    Some(Field::POWER_INSTANT),
+                    Some(Field::POWER_MODULE_INSTANT),
+                    Some(Field::POWER_MEMORY_INSTANT),
+                ],
+            )?;
             Typed::Unsigned(here.u32(field)?)
         }
         0 => return Err(abi::INVALID_ARGUMENT),
@@ -183,8 +214,7 @@ any_device_calls! {
         }
         let stamp = i64::try_from(here.world.now_unix_ms()).unwrap_or(0) * 1000;
         for at in 0..count as usize {
-            // SAFETY: by NVML's contract `values` has `count` items; `at` is below that.
-            let item = unsafe { values.add(at) };
+            let item = values.wrapping_add(at);
             let asked = take(item)?;
             let answer = match here.mig {
                 None => value(&here, asked.field_id, asked.scope_id).map(Typed::parts),

@@ -1,7 +1,9 @@
 //! GPU performance monitoring: two samples, and the metrics between them.
 
 use super::{answer, device_calls, system_calls};
-use crate::abi::{self, Device, GpmMetric, GpmMetricInfo, GpmMetricsHead, GpmSampleHandle, GpmSupport, Ret, put, take};
+use crate::abi::{
+    self, Device, GpmMetric, GpmMetricInfo, GpmMetricsHead, GpmSampleHandle, GpmSupport, Ret, put, take,
+};
 use crate::cell::Cell;
 use crate::fields::Field;
 use crate::world::{Here, enter, ready};
@@ -64,7 +66,8 @@ fn sample(here: &Here) -> Result<Sample, Ret> {
         return Err(abi::NOT_SUPPORTED);
     }
     let cell = |field| here.state.get(field).map_or_else(Cell::error, Cell::value);
-    let graphics = here.state.get(Field::UTILIZATION_GPU).map_or_else(Cell::error, |percent| Cell::value(percent * 10));
+    let graphics =
+        here.state.get(Field::UTILIZATION_GPU).map_or_else(Cell::error, |percent| Cell::value(percent * 10));
     Ok(Sample {
         gpu: here.index,
         taken_ms: here.now_ms,
@@ -120,7 +123,8 @@ fn metric(id: c_uint, from: &Sample, to: &Sample) -> Metric {
         let bytes = to.figures[at].get()? - from.figures[at].get()?;
         Ok(if seconds > 0.0 { bytes.max(0) as f64 / seconds / 1_048_576.0 } else { 0.0 })
     };
-    let mean_rate = |at: usize| Ok((from.figures[at].get()? + to.figures[at].get()?) as f64 / 2.0 / 1_048_576.0);
+    let mean_rate =
+        |at: usize| Ok((from.figures[at].get()? + to.figures[at].get()?) as f64 / 2.0 / 1_048_576.0);
     let (short, long, unit, value) = match id {
         1 => (c"Graphics_Util", c"Graphics engine utilisation", c"%", share(0)),
         2 => (c"SM_Util", c"SM utilisation", c"%", share(1)),
@@ -152,15 +156,26 @@ pub extern "C" fn nvmlGpmMetricsGet(request: *mut GpmMetricsHead) -> Ret {
         if head.count > MAX_METRICS || !from.taken || !to.taken || from.gpu != to.gpu {
             return Err(abi::INVALID_ARGUMENT);
         }
-        // SAFETY: in NVML's struct the metrics follow the head directly, and the caller filled `count` of them.
-        let metrics = unsafe { request.add(1) }.cast::<GpmMetric>();
+        // In NVML's struct the metrics follow the head directly, and the caller filled `count` of them.
+        let metrics = request.wrapping_add(1).cast::<GpmMetric>();
         for at in 0..head.count as usize {
-            // SAFETY: as above; `at` is below the caller's count.
-            let item = unsafe { metrics.add(at) };
+            let item = metrics.wrapping_add(at);
             let id = take(item)?.id;
             let found = metric(id, &from, &to);
-            let info = GpmMetricInfo { short_name: found.short.as_ptr(), long_name: found.long.as_ptr(), unit: found.unit.as_ptr() };
-            put(item, GpmMetric { id, ret: found.value.err().unwrap_or(abi::SUCCESS), value: found.value.unwrap_or(0.0), info })?;
+            let info = GpmMetricInfo {
+                short_name: found.short.as_ptr(),
+                long_name: found.long.as_ptr(),
+                unit: found.unit.as_ptr(),
+            };
+            put(
+                item,
+                GpmMetric {
+                    id,
+                    ret: found.value.err().unwrap_or(abi::SUCCESS),
+                    value: found.value.unwrap_or(0.0),
+                    info,
+                },
+            )?;
         }
         Ok(())
     })())

@@ -1,8 +1,10 @@
 //! Multi-Instance GPU.
 
 use super::{any_device_calls, device_calls};
-use crate::abi::{self, Device, DeviceAttributes, GpuInstanceProfile, GpuInstanceProfileV2, GpuInstanceProfileV3, Ret, fixed_text, put,
-    take_version, version_word};
+use crate::abi::{
+    self, Device, DeviceAttributes, GpuInstanceProfile, GpuInstanceProfileV2, GpuInstanceProfileV3, Ret,
+    fixed_text, put, take_version, version_word,
+};
 use crate::fields::Field;
 use crate::profile::InstanceProfile;
 use crate::world::{Handle, Here};

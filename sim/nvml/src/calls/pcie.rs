@@ -77,7 +77,11 @@ device_calls! {
 
 /// NVML's `nvmlDeviceGetPcieThroughput`, in kilobytes per second. Takes 20 ms like the driver.
 #[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetPcieThroughput(device: abi::Device, counter: c_uint, kilobytes: *mut c_uint) -> Ret {
+pub extern "C" fn nvmlDeviceGetPcieThroughput(
+    device: abi::Device,
+    counter: c_uint,
+    kilobytes: *mut c_uint,
+) -> Ret {
     super::answer((|| {
         let field = match counter {
             0 => Field::PCIE_TRANSMIT,

@@ -1,7 +1,9 @@
 //! Fabric and platform.
 
 use super::device_calls;
-use crate::abi::{self, FabricInfo, FabricInfoV2, FabricInfoV3, PlatformInfo, Ret, put, take_version, version_word};
+use crate::abi::{
+    self, FabricInfo, FabricInfoV2, FabricInfoV3, PlatformInfo, Ret, put, take_version, version_word,
+};
 use crate::fields::Field;
 use crate::profile::Text;
 use crate::world::Here;

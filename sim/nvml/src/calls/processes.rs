@@ -8,11 +8,19 @@ use crate::world::Here;
 use std::ffi::{c_uint, c_ulonglong};
 
 /// Lists the selected processes: their number first, and the list if there is room for it.
-fn list<T>(here: &Here, count: *mut c_uint, out: *mut T, select: fn(&Process) -> bool, entry: fn(&Process) -> T) -> Result<(), Ret> {
+fn list<T>(
+    here: &Here,
+    count: *mut c_uint,
+    out: *mut T,
+    select: fn(&Process) -> bool,
+    entry: fn(&Process) -> T,
+) -> Result<(), Ret> {
     let mig = here.mig();
     let on = |process: &&Process| {
         select(process)
-            && mig.is_none_or(|mig| (mig.gpu_instance, mig.compute_instance) == (process.gpu_instance, process.compute_instance))
+            && mig.is_none_or(|mig| {
+                (mig.gpu_instance, mig.compute_instance) == (process.gpu_instance, process.compute_instance)
+            })
     };
     let room = take(count)?;
     let found = here.state.processes.iter().filter(on).count() as c_uint;
@@ -27,8 +35,7 @@ fn list<T>(here: &Here, count: *mut c_uint, out: *mut T, select: fn(&Process) ->
         return Err(abi::INVALID_ARGUMENT);
     }
     for (at, process) in here.state.processes.iter().filter(on).enumerate() {
-        // SAFETY: by NVML's contract `out` has `room` items; `at` is below `found`, which is not above `room`.
-        put(unsafe { out.add(at) }, entry(process))?;
+        put(out.wrapping_add(at), entry(process))?;
     }
     Ok(())
 }
@@ -114,8 +121,7 @@ device_calls! {
                 encoder: share(here.u32(Field::UTILIZATION_ENCODER).unwrap_or(0)),
                 decoder: share(here.u32(Field::UTILIZATION_DECODER).unwrap_or(0)),
             };
-            // SAFETY: by NVML's contract `out` has `room` items; `at` is below `found`, which is not above `room`.
-            put(unsafe { out.add(at) }, sample)?;
+            put(out.wrapping_add(at), sample)?;
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Start, end, versions and names of the machine.
 
 use super::{answer, system_calls};
-use crate::abi::{self, Device, DriverBranch, Ret, fixed_text, put, put_text, take_text, take_version, version_word};
+use crate::abi::{
+    self, Device, DriverBranch, Ret, fixed_text, put, put_text, take_text, take_version, version_word,
+};
 use crate::world::{Handle, init, ready, shutdown};
 use std::ffi::{c_char, c_int, c_uint};
 
@@ -160,7 +162,8 @@ fn by_address(world: World, text: &str) -> Result<usize, Ret> {
     let mut parts = text.rsplit(':');
     let (slot, bus, domain) = (parts.next(), parts.next(), parts.next());
     let device = slot.and_then(|slot| number(slot.split('.').next()?));
-    let wanted = domain.map_or(Some(0), number).zip(bus.and_then(number)).zip(device).ok_or(abi::INVALID_ARGUMENT)?;
+    let wanted =
+        domain.map_or(Some(0), number).zip(bus.and_then(number)).zip(device).ok_or(abi::INVALID_ARGUMENT)?;
     let ((domain, bus), device) = wanted;
     world.gpus.iter().position(|gpu| gpu.fixed.pci_numbers() == (domain, bus, device)).ok_or(abi::NOT_FOUND)
 }

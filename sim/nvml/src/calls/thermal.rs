@@ -1,7 +1,9 @@
 //! Temperatures, limits and fans.
 
 use super::device_calls;
-use crate::abi::{self, MarginTemperature, Temperature, ThermalSensor, ThermalSettings, put, take, version_word};
+use crate::abi::{
+    self, MarginTemperature, Temperature, ThermalSensor, ThermalSettings, put, take, version_word,
+};
 use crate::fields::Field;
 use std::ffi::c_uint;
 

@@ -16,7 +16,8 @@ fn level(one: &crate::gpu::Fixed, other: &crate::gpu::Fixed) -> c_uint {
 /// Both ends of a question about two GPUs. Their states are not held together, so the order does not matter.
 fn pair(function: &str, one: Device, other: Device) -> Result<(usize, usize, bool, bool), Ret> {
     let one = enter(function, one)?.physical()?;
-    let (first, links, peers) = (one.index, one.u32(Field::NVLINK_LINKS).unwrap_or(0), one.u32(Field::P2P_SUPPORTED).unwrap_or(0));
+    let (first, links, peers) =
+        (one.index, one.u32(Field::NVLINK_LINKS).unwrap_or(0), one.u32(Field::P2P_SUPPORTED).unwrap_or(0));
     drop(one);
     let other = enter(function, other)?.physical()?;
     Ok((first, other.index, links > 0, peers > 0))
@@ -34,19 +35,27 @@ pub extern "C" fn nvmlDeviceGetTopologyCommonAncestor(one: Device, other: Device
 
 /// NVML's `nvmlDeviceGetP2PStatus`.
 #[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetP2PStatus(one: Device, other: Device, capability: c_uint, status: *mut c_uint) -> Ret {
+pub extern "C" fn nvmlDeviceGetP2PStatus(
+    one: Device,
+    other: Device,
+    capability: c_uint,
+    status: *mut c_uint,
+) -> Ret {
     super::answer((|| {
         let (one, other, links, peers) = pair("nvmlDeviceGetP2PStatus", one, other)?;
         const CHIPSET_NOT_SUPPORTED: c_uint = 1;
         const NOT_SUPPORTED: c_uint = 5;
         let reachable = one != other && peers;
-        put(status, match capability {
-            0 | 1 | 3 | 4 if reachable => 0,
-            2 if reachable && links => 0,
-            2 => NOT_SUPPORTED,
-            0..=4 => CHIPSET_NOT_SUPPORTED,
-            _ => return Err(abi::INVALID_ARGUMENT),
-        })
+        put(
+            status,
+            match capability {
+                0 | 1 | 3 | 4 if reachable => 0,
+                2 if reachable && links => 0,
+                2 => NOT_SUPPORTED,
+                0..=4 => CHIPSET_NOT_SUPPORTED,
+                _ => return Err(abi::INVALID_ARGUMENT),
+            },
+        )
     })())
 }
 

@@ -9,7 +9,12 @@ use std::ffi::c_uint;
 /// Sampling period that the engine figures name, in microseconds.
 const PERIOD_US: c_uint = 167_000;
 
-fn engine(here: &Here, field: Field, percent: *mut c_uint, period: *mut c_uint) -> Result<(), crate::abi::Ret> {
+fn engine(
+    here: &Here,
+    field: Field,
+    percent: *mut c_uint,
+    period: *mut c_uint,
+) -> Result<(), crate::abi::Ret> {
     put(percent, here.u32(field)?)?;
     put(period, PERIOD_US)
 }

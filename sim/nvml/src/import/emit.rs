@@ -130,7 +130,8 @@ fn processes(out: &mut String, phase: &str, answers: &Answers) -> Result<(), Imp
             quoted(get("Process ID/Type").unwrap_or("C")),
             bytes.map_or(Ok(0), |text| number("Used GPU Memory", text, Kind::Mebibytes))?,
         );
-        for (key, path) in [("gpu_instance", "GPU instance ID"), ("compute_instance", "Compute instance ID")] {
+        for (key, path) in [("gpu_instance", "GPU instance ID"), ("compute_instance", "Compute instance ID")]
+        {
             if let Some(id) = get(path).filter(|text| absence(text).is_none()) {
                 let _ = writeln!(out, "{key} = {}", number(path, id, Kind::Whole)?);
             }
@@ -179,7 +180,12 @@ fn mig(out: &mut String, phase: &str, capture: &Capture, answers: &Answers) -> R
         let index = get("Index").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
         if let Some(profile) = profiles.get(index) {
             let slices: String = profile.chars().take_while(char::is_ascii_digit).collect();
-            let _ = writeln!(out, "profile = {}\nslices = {}", quoted(profile), number("MIG profile", &slices, Kind::Whole)?);
+            let _ = writeln!(
+                out,
+                "profile = {}\nslices = {}",
+                quoted(profile),
+                number("MIG profile", &slices, Kind::Whole)?
+            );
         }
     }
     Ok(())
@@ -192,7 +198,8 @@ fn write_figures(out: &mut String, load: &Figures, idle: &Figures) -> [String; 2
     for position in 0..NAMES.len() {
         let Some(field) = Field::at(position) else { continue };
         let of = |figures: &Figures| {
-            let added = figures.added.iter().find(|(known, _)| *known == field).map(|(_, value)| Cell::value(*value));
+            let added =
+                figures.added.iter().find(|(known, _)| *known == field).map(|(_, value)| Cell::value(*value));
             (added.unwrap_or(figures.captured[position]), added.is_some())
         };
         let ((load, is_added), (idle, _)) = (of(load), of(idle));
@@ -218,17 +225,25 @@ fn cpus(capture: &Capture) -> i64 {
 /// A version such as 13.1 as NVML spells it: 13010.
 fn cuda_version(text: &str) -> Option<i64> {
     let (major, minor) = text.split_once('.')?;
-    Some(major.parse::<i64>().ok().filter(|major| (0..100).contains(major))? * 1000 + minor.parse::<i64>().ok().filter(|minor| (0..100).contains(minor))? * 10)
+    Some(
+        major.parse::<i64>().ok().filter(|major| (0..100).contains(major))? * 1000
+            + minor.parse::<i64>().ok().filter(|minor| (0..100).contains(minor))? * 10,
+    )
 }
 
 pub(super) fn profile(capture: &Capture, name: &str) -> Result<String, ImportError> {
     let load = &capture.load;
     let versions = capture.section("capabilities :: version");
     let version = |key: &str| {
-        versions.lines().find_map(|line| line.split_once(':').filter(|(known, _)| known.trim() == key).map(|(_, value)| value.trim()))
+        versions.lines().find_map(|line| {
+            line.split_once(':').filter(|(known, _)| known.trim() == key).map(|(_, value)| value.trim())
+        })
     };
     let product = load.text("name", "Product Name").unwrap_or_default();
-    let address = load.text("pci.bus_id", "PCI/Bus Id").filter(|text| crate::profile::is_pci_address(text)).unwrap_or("00000000:01:00.0");
+    let address = load
+        .text("pci.bus_id", "PCI/Bus Id")
+        .filter(|text| crate::profile::is_pci_address(text))
+        .unwrap_or("00000000:01:00.0");
     let mut out = format!(
         "# Made by `nvml-sim import` from a capture of {product}, driver {}. Do not edit.\n\
          # Identifiers are simulated. A figure that is missing here is \"not supported\".\n\
@@ -242,7 +257,8 @@ pub(super) fn profile(capture: &Capture, name: &str) -> Result<String, ImportErr
         quoted(version("NVML version").unwrap_or("0")),
         version("CUDA Version").and_then(cuda_version).unwrap_or(0),
     );
-    let serial = load.text("serial", "Serial Number").map(|text| if absence(text).is_some() { text } else { "sim" });
+    let serial =
+        load.text("serial", "Serial Number").map(|text| if absence(text).is_some() { text } else { "sim" });
     for (key, text) in [
         ("name", Some(product)),
         ("serial", serial),

@@ -31,8 +31,15 @@ use Kind::{Hex, Mebibytes, Numbered, PState, Switch, Thousands, Watts, Whole, Wo
 
 const ARCHITECTURES: &[(&str, i64)] =
     &[("Turing", 6), ("Ampere", 7), ("Ada Lovelace", 8), ("Hopper", 9), ("Blackwell", 10)];
-const BRANDS: &[(&str, i64)] =
-    &[("Quadro", 1), ("Tesla", 2), ("GeForce", 5), ("Titan", 6), ("NVIDIA RTX", 13), ("NVIDIA", 14), ("GeForce RTX", 15)];
+const BRANDS: &[(&str, i64)] = &[
+    ("Quadro", 1),
+    ("Tesla", 2),
+    ("GeForce", 5),
+    ("Titan", 6),
+    ("NVIDIA RTX", 13),
+    ("NVIDIA", 14),
+    ("GeForce RTX", 15),
+];
 const VIRTUALIZATION: &[&str] = &["None", "Pass-Through", "VGPU", "Host VGPU", "Host VSGA"];
 const RECOVERY: &[&str] = &["None", "Reset", "Reboot", "Drain P2P", "Drain and Reset"];
 const COMPUTE_MODES: &[&str] = &["Default", "Exclusive_Thread", "Prohibited", "Exclusive_Process"];
@@ -188,19 +195,25 @@ const FIGURES: &[(Field, &str, &str, Kind)] = &[
 ];
 
 /// The eight memory locations in the CSV, in NVML's order; the shared memory has no name there.
-const LOCATIONS: [&str; 8] = ["l1_cache", "l2_cache", "dram", "register_file", "texture_memory", "", "cbu", "sram"];
+const LOCATIONS: [&str; 8] =
+    ["l1_cache", "l2_cache", "dram", "register_file", "texture_memory", "", "cbu", "sram"];
 
 /// A number from a text of a given kind.
 pub(super) fn number(key: &str, text: &str, kind: Kind) -> Result<i64, ImportError> {
-    let wrong = |wanted| ImportError::Figure { key: key.to_owned(), text: text.chars().take(60).collect(), wanted };
+    let wrong =
+        |wanted| ImportError::Figure { key: key.to_owned(), text: text.chars().take(60).collect(), wanted };
     let first = text.split_whitespace().next().unwrap_or_default();
-    let whole = || first.trim_end_matches(['x', '%']).parse::<i64>().ok().filter(|number| number.abs() < 1 << 40);
+    let whole =
+        || first.trim_end_matches(['x', '%']).parse::<i64>().ok().filter(|number| number.abs() < 1 << 40);
     match kind {
         Whole => whole().ok_or_else(|| wrong("a whole number")),
         Thousands => whole().map(|number| number * 1000).ok_or_else(|| wrong("a whole number")),
         Mebibytes => whole().map(|number| number << 20).ok_or_else(|| wrong("a number of MiB")),
         Watts => milli(first).ok_or_else(|| wrong("a number of watts")),
-        Hex => first.strip_prefix("0x").and_then(|hex| i64::from_str_radix(hex, 16).ok()).ok_or_else(|| wrong("a hexadecimal number")),
+        Hex => first
+            .strip_prefix("0x")
+            .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+            .ok_or_else(|| wrong("a hexadecimal number")),
         Switch => match text {
             "Enabled" | "Yes" | "Active" | "valid" => Ok(1),
             "Disabled" | "No" | "Not Active" | "invalid" => Ok(0),
@@ -210,12 +223,16 @@ pub(super) fn number(key: &str, text: &str, kind: Kind) -> Result<i64, ImportErr
             let state = first.strip_prefix('P').and_then(|state| state.parse().ok());
             state.filter(|state| (0..16).contains(state)).ok_or_else(|| wrong("a performance state"))
         }
-        Word(words) => {
-            words.iter().position(|word| *word == text).map(|at| at as i64).ok_or_else(|| wrong("a word known here"))
-        }
-        Numbered(words) => {
-            words.iter().find(|(word, _)| *word == text).map(|(_, number)| *number).ok_or_else(|| wrong("a word known here"))
-        }
+        Word(words) => words
+            .iter()
+            .position(|word| *word == text)
+            .map(|at| at as i64)
+            .ok_or_else(|| wrong("a word known here")),
+        Numbered(words) => words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, number)| *number)
+            .ok_or_else(|| wrong("a word known here")),
     }
 }
 
@@ -226,7 +243,11 @@ fn milli(text: &str) -> Option<i64> {
         return None;
     }
     let thousandths: i64 = format!("{decimals:0<3}").parse().ok()?;
-    whole.parse::<i64>().ok().filter(|whole| (0..1 << 40).contains(whole)).map(|whole| whole * 1000 + thousandths)
+    whole
+        .parse::<i64>()
+        .ok()
+        .filter(|whole| (0..1 << 40).contains(whole))
+        .map(|whole| whole * 1000 + thousandths)
 }
 
 fn cell(answers: &Answers, csv: &str, tree: &str, kind: Kind) -> Result<Cell, ImportError> {
@@ -250,7 +271,8 @@ pub(super) fn cells(answers: &Answers) -> Result<Cells, ImportError> {
         (Field::ECC_UNC_AGG_L1, "uncorrected.aggregate"),
     ] {
         for (at, location) in LOCATIONS.iter().enumerate() {
-            cells[first.after(at).position()] = cell(answers, &format!("ecc.errors.{name}.{location}"), "", Whole)?;
+            cells[first.after(at).position()] =
+                cell(answers, &format!("ecc.errors.{name}.{location}"), "", Whole)?;
         }
     }
     if let Some((major, minor)) = answers.text("compute_cap", "").and_then(|text| text.split_once('.')) {

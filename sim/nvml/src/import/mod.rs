@@ -98,10 +98,11 @@ fn tree(body: &str) -> Vec<(String, String)> {
             gpus += usize::from(text.starts_with("GPU "));
             path.clear();
         }
-        let (key, value) = match text.split_once(" : ").or_else(|| text.strip_suffix(" :").map(|key| (key, ""))) {
-            Some((key, value)) => (key.trim(), Some(value.trim())),
-            None => (text, None),
-        };
+        let (key, value) =
+            match text.split_once(" : ").or_else(|| text.strip_suffix(" :").map(|key| (key, ""))) {
+                Some((key, value)) => (key.trim(), Some(value.trim())),
+                None => (text, None),
+            };
         path.retain(|(at, _)| *at < indent);
         if let Some(value) = value {
             let mut full: Vec<&str> = path.iter().filter(|(at, _)| *at > 0).map(|(_, key)| *key).collect();
@@ -138,11 +139,15 @@ impl Capture {
         }
         let sections = sections(text);
         let find = |prefix: String| {
-            let found = sections.iter().find(|(title, _)| title.starts_with(&prefix)).map(|(_, body)| body.clone());
+            let found =
+                sections.iter().find(|(title, _)| title.starts_with(&prefix)).map(|(_, body)| body.clone());
             found.ok_or(ImportError::Missing(prefix))
         };
         let phase = |phase: &str| -> Result<Answers, ImportError> {
-            Ok(Answers::new(&find(format!("{phase} :: query-gpu (csv"))?, &find(format!("{phase} :: query (-q)"))?))
+            Ok(Answers::new(
+                &find(format!("{phase} :: query-gpu (csv"))?,
+                &find(format!("{phase} :: query (-q)"))?,
+            ))
         };
         let (idle, load) = (phase("idle")?, phase("load")?);
         Ok(Capture { idle, load, sections })
@@ -188,8 +193,12 @@ mod tests {
             "{rule}\n# capabilities :: version\n# $ x\n{rule}\nNVML version        : 555.1\nDRIVER version      : 555.1.2\nCUDA Version        : 12.5\n"
         );
         for (phase, draw, celsius) in [("idle", "70.5 W", "30"), ("load", "627.40 W", "40")] {
-            text += &format!("{rule}\n# {phase} :: query (-q)\n# $ x\n{rule}\n\nAttached GPUs : 1\nGPU 00000000:83:00.0\n    Product Name     : Made Up\n    Minor Number     : 0\n    Temperature\n        Memory Current Temp : 41 C\n        GPU Slowdown T.Limit Temp : -2 C\n    Processes\n        GPU instance ID : N/A\n        Compute instance ID : N/A\n        Process ID : 77\n            Type : C+G\n            Name : a b\n            Used GPU Memory : 5 MiB\n");
-            text += &format!("{rule}\n# {phase} :: query-gpu (csv, x)\n# $ x\n{rule}\n{head}\nMade Up, 0000, GPU-0, 00000000:83:00.0, {draw}, {celsius}, 3 MiB, [Requested functionality has been deprecated], [N/A]\n");
+            text += &format!(
+                "{rule}\n# {phase} :: query (-q)\n# $ x\n{rule}\n\nAttached GPUs : 1\nGPU 00000000:83:00.0\n    Product Name     : Made Up\n    Minor Number     : 0\n    Temperature\n        Memory Current Temp : 41 C\n        GPU Slowdown T.Limit Temp : -2 C\n    Processes\n        GPU instance ID : N/A\n        Compute instance ID : N/A\n        Process ID : 77\n            Type : C+G\n            Name : a b\n            Used GPU Memory : 5 MiB\n"
+            );
+            text += &format!(
+                "{rule}\n# {phase} :: query-gpu (csv, x)\n# $ x\n{rule}\n{head}\nMade Up, 0000, GPU-0, 00000000:83:00.0, {draw}, {celsius}, 3 MiB, [Requested functionality has been deprecated], [N/A]\n"
+            );
         }
         text
     }

@@ -342,3 +342,36 @@ fn connack_code(code: ConnectReturnCode) -> u8 {
         Code::ConnectionRateExceeded => 0x9f,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Broker, Will};
+    use super::*;
+
+    #[test]
+    fn every_connection_starts_clean_and_its_session_lasts_as_long_as_the_wills_delay() {
+        let options = mqtt_options(&ConnectOptions {
+            broker: Broker { host: "127.0.0.1".to_owned(), port: 1, security: Security::Plain },
+            client_id: "node".to_owned(),
+            credentials: None,
+            keep_alive: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(7),
+            max_packet_size: 5000,
+            will: Will {
+                topic: "status".to_owned(),
+                payload: Bytes::from_static(b"dead"),
+                delay: Duration::from_secs(20),
+            },
+            subscriptions: Vec::new(),
+        });
+        assert!(options.clean_start());
+        assert_eq!(options.session_expiry_interval(), Some(20));
+        assert_eq!(options.max_packet_size(), Some(5000));
+        assert_eq!(options.get_outgoing_inflight_upper_limit(), Some(IN_FLIGHT_LIMIT));
+        assert_eq!(options.connect_timeout(), Duration::from_secs(7));
+        assert_eq!(options.keep_alive(), Duration::from_secs(30));
+        let will = options.last_will().unwrap();
+        assert_eq!((will.qos, will.retain), (QoS::AtLeastOnce, true));
+        assert_eq!(will.properties.unwrap().delay_interval, Some(20));
+    }
+}

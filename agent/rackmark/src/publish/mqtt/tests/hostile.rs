@@ -142,7 +142,7 @@ async fn meet(peer: Peer, seconds: u64) -> (StatsSnapshot, usize) {
 #[tokio::test]
 async fn one_that_refuses() {
     for code in [0x87, 0x88] {
-        let (stats, attempts) = meet(Peer::Refuses(code), 5).await;
+        let (stats, attempts) = meet(Peer::Refuses(code), 3).await;
         assert!(stats.connect_failures_total as usize >= attempts - 1);
         assert_eq!(stats.connects_total, 0);
     }
@@ -162,24 +162,24 @@ async fn one_that_is_absent() {
 
 #[tokio::test]
 async fn one_that_speaks_garbage() {
-    let (stats, _) = meet(Peer::Garbage, 5).await;
+    let (stats, _) = meet(Peer::Garbage, 3).await;
     assert!(stats.connect_failures_total >= 1);
 }
 
 #[tokio::test]
 async fn one_that_drips() {
-    meet(Peer::Drips, 8).await;
+    meet(Peer::Drips, 5).await;
 }
 
 #[tokio::test]
 async fn one_that_closes_at_once() {
-    let (stats, _) = meet(Peer::ClosesAtOnce, 5).await;
+    let (stats, _) = meet(Peer::ClosesAtOnce, 3).await;
     assert!(stats.connect_failures_total >= 1);
 }
 
 #[tokio::test]
 async fn one_that_accepts_and_never_answers() {
-    let (stats, _) = meet(Peer::Mute, 5).await;
+    let (stats, _) = meet(Peer::Mute, 4).await;
     assert!(stats.connect_failures_total >= 1, "the connect timeout of 3 s has passed");
 }
 
@@ -199,7 +199,7 @@ async fn one_that_stops_reading() {
 
 #[tokio::test]
 async fn one_that_closes_after_the_handshake() {
-    let (stats, _) = meet(Peer::ClosesLater, 5).await;
+    let (stats, _) = meet(Peer::ClosesLater, 3).await;
     assert!(stats.disconnects_total >= 1);
 }
 
@@ -215,6 +215,6 @@ async fn one_that_speaks_garbage_after_the_handshake() {
 
 #[tokio::test]
 async fn one_that_acknowledges_what_was_never_sent() {
-    let (stats, _) = meet(Peer::AcksNonsense, 5).await;
+    let (stats, _) = meet(Peer::AcksNonsense, 3).await;
     assert!(stats.disconnects_total >= 1);
 }

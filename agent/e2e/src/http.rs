@@ -1,0 +1,44 @@
+//! One HTTP request at a time, timed.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+
+/// An answer.
+pub struct Response {
+    /// The status line and headers.
+    pub head: String,
+    /// The body.
+    pub body: String,
+    /// From connecting until the last byte.
+    pub took: Duration,
+}
+
+/// Fetches a path from a port on loopback.
+///
+/// # Errors
+/// Where nothing answers within five seconds, or not with success.
+pub fn get(port: u16, path: &str, accept: &str) -> Outcome<Response> {
+    let began = Instant::now();
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_nodelay(true)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::with_capacity(256 * 1024);
+    stream.read_to_end(&mut bytes)?;
+    let took = began.elapsed();
+    let text = String::from_utf8(bytes)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("no end of the headers")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(format!("{path}: {}", head.lines().next().unwrap_or("")).into());
+    }
+    Ok(Response { head: head.to_owned(), body: body.to_owned(), took })
+}
+
+/// The value of one series in a classic scrape, written exactly as there.
+pub fn value(scrape: &str, series: &str) -> Option<f64> {
+    scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}

@@ -1,0 +1,15 @@
+//! The shipped binaries, run from outside: simulated hardware, a real broker,
+//! the agent as a process, and a consumer that trusts nothing but signatures.
+//!
+//! Every process started here is ended by its pid when its handle is dropped.
+
+pub mod agent;
+pub mod broker;
+pub mod consumer;
+pub mod http;
+pub mod process;
+pub mod sim;
+pub mod stats;
+
+/// A result whose error is a sentence for the person who reads the test log.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

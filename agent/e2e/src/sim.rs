@@ -1,0 +1,91 @@
+//! A prepared simulation.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::Outcome;
+use crate::process::binary;
+
+/// A folder with a simulated library, its controls and a sysfs tree.
+pub struct Sim {
+    folder: TempDir,
+}
+
+impl Sim {
+    /// Prepares a profile, such as `h100-sxm-8`.
+    ///
+    /// # Errors
+    /// Where the simulator refuses.
+    pub fn profile(name: &str, gpus: Option<u32>) -> Outcome<Self> {
+        let mut arguments = vec!["--profile".to_owned(), name.to_owned()];
+        if let Some(gpus) = gpus {
+            arguments.extend(["--gpus".to_owned(), gpus.to_string()]);
+        }
+        Self::prepare(&arguments)
+    }
+
+    /// Prepares a shipped scenario, such as `load`.
+    ///
+    /// # Errors
+    /// Where the simulator refuses.
+    pub fn scenario(name: &str) -> Outcome<Self> {
+        Self::prepare(&["--scenario".to_owned(), name.to_owned()])
+    }
+
+    /// Prepares the replay of a recorded trace.
+    ///
+    /// # Errors
+    /// Where the simulator refuses.
+    pub fn trace(file: &Path) -> Outcome<Self> {
+        Self::prepare(&["--trace".to_owned(), file.display().to_string()])
+    }
+
+    fn prepare(arguments: &[String]) -> Outcome<Self> {
+        let sim = Self { folder: TempDir::new()? };
+        let library = binary("libnvidia_ml.so");
+        sim.call(Command::new(binary("nvml-sim")).arg("prepare").args(arguments).arg("--library").arg(library))?;
+        Ok(sim)
+    }
+
+    fn call(&self, command: &mut Command) -> Outcome<()> {
+        let output = command.arg("--dir").arg(self.path()).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+    }
+
+    /// The folder.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("sim")
+    }
+
+    /// The library as the agent is to load it.
+    pub fn library(&self) -> PathBuf {
+        self.path().join("libnvidia-ml.so.1")
+    }
+
+    /// Changes the simulation while it runs, such as `lost 1`.
+    ///
+    /// # Errors
+    /// Where the simulator does not know the command.
+    pub fn command(&self, line: &str) -> Outcome<()> {
+        let mut command = Command::new(binary("nvml-sim"));
+        command.arg("do").arg("--dir").arg(self.path()).args(line.split(' '));
+        let output = command.output()?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned().into()) }
+    }
+
+    /// Changes the simulated sysfs, such as `suspend 1`.
+    ///
+    /// # Errors
+    /// Where the simulator does not know the command.
+    pub fn sysfs(&self, line: &str) -> Outcome<()> {
+        let mut command = Command::new(binary("nvml-sim"));
+        command.arg("sysfs").arg("--dir").arg(self.path()).args(line.split(' '));
+        let output = command.output()?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned().into()) }
+    }
+}

@@ -1,0 +1,98 @@
+//! The Prometheus endpoint, judged by Prometheus.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rackmark_e2e::Outcome;
+use rackmark_e2e::agent::{Agent, Setup};
+use rackmark_e2e::broker::Mosquitto;
+use rackmark_e2e::http;
+use rackmark_e2e::process::{Process, free_port, wait_for};
+use rackmark_e2e::sim::Sim;
+
+fn whole() -> Outcome<(Sim, Mosquitto, Agent)> {
+    let (sim, broker) = (Sim::profile("h100-sxm-8", None)?, Mosquitto::start()?);
+    let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port).line("node", "expected_gpus = 8"))?;
+    sim.command("xid 1 94")?;
+    sim.command("lost 7")?;
+    agent.wait("everything that can be exported", Duration::from_secs(10), |scrape| {
+        scrape.contains("rackmark_gpu_xid_errors_total") && scrape.contains("rackmark_gpu_no_data")
+    })?;
+    Ok((sim, broker, agent))
+}
+
+#[test]
+fn promtool_finds_nothing_wrong() -> Outcome<()> {
+    let (_sim, _broker, agent) = whole()?;
+    let scrape = agent.scrape()?.body;
+    assert!(scrape.lines().filter(|line| line.starts_with("rackmark_")).count() > 500, "not empty");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    promtool.stdin.take().ok_or("stdin")?.write_all(scrape.as_bytes())?;
+    let output = promtool.wait_with_output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+    Ok(())
+}
+
+#[test]
+fn the_format_follows_the_accept_header() -> Outcome<()> {
+    let (_sim, _broker, agent) = whole()?;
+    let classic = http::get(agent.metrics, "/metrics", "text/plain")?;
+    assert!(classic.head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{}", classic.head);
+    let open = http::get(agent.metrics, "/metrics", "application/openmetrics-text; version=1.0.0,text/plain;q=0.5")?;
+    assert!(open.head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", open.head);
+    assert!(open.body.ends_with("# EOF\n"));
+    // Both say the same: every series of one is in the other.
+    let names = |text: &str| {
+        let mut names: Vec<String> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' ').map(|(series, _)| series.to_owned()))
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&classic.body), names(&open.body));
+    Ok(())
+}
+
+#[test]
+fn a_real_prometheus_scrapes_it() -> Outcome<()> {
+    let (_sim, _broker, agent) = whole()?;
+    let folder = tempfile::TempDir::new()?;
+    let port = free_port()?;
+    let config = folder.path().join("prometheus.yml");
+    fs::write(
+        &config,
+        format!("global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: rackmark\n    static_configs:\n      - targets: ['127.0.0.1:{}']\n", agent.metrics),
+    )?;
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _prometheus = Process::start(&mut command)?;
+    let ask = |query: &str| {
+        let path = format!("/api/v1/query?query={query}");
+        let answer: serde_json::Value = serde_json::from_str(&http::get(port, &path, "*/*").ok()?.body).ok()?;
+        answer["data"]["result"].as_array().cloned()
+    };
+    wait_for("up in Prometheus", Duration::from_secs(20), || {
+        let result = ask("up")?;
+        (result.first()?["value"][1] == "1").then_some(())
+    })?;
+    let powers = ask("rackmark_gpu_power_draw_watts").ok_or("power in Prometheus")?;
+    assert_eq!(powers.len(), 7, "seven GPUs answer, one is lost");
+    let joined = ask("rackmark_gpu_up*on(gpu)group_left(uuid)rackmark_gpu_info").ok_or("join")?;
+    assert_eq!(joined.len(), 8);
+    Ok(())
+}

@@ -1,0 +1,654 @@
+//! Every check of the consumer, each with a message that only that check refuses.
+
+mod messages;
+
+use messages::*;
+use rackmark_feed::consumer::{Accepted, Gap, Refusal, Settings};
+use rackmark_feed::*;
+
+/// A node with its keys, that seals what it is told to.
+struct Speaker {
+    identity: SigningKey,
+    key: SigningKey,
+    epoch: SpoolEpoch,
+    site: &'static str,
+    name: &'static str,
+}
+
+type Delivery = (String, Vec<u8>);
+
+impl Speaker {
+    fn new(identity: u8, session: u8) -> Self {
+        Self {
+            identity: SigningKey::from_seed(&[identity; 32]),
+            key: SigningKey::from_seed(&[session; 32]),
+            epoch: EPOCH,
+            site: SITE,
+            name: NODE,
+        }
+    }
+
+    fn id(&self) -> NodeId {
+        NodeId::software(&self.identity.public())
+    }
+
+    fn session(&self) -> SessionId {
+        SessionId::of(&self.key.public())
+    }
+
+    fn send(&self, seq: Option<u64>, body: Body) -> Delivery {
+        let header = Header {
+            node: self.id(),
+            session: self.session(),
+            epoch: self.epoch,
+            stream: body.stream(),
+            seq,
+            time_unix_ms: NOW,
+        };
+        let topic = topic::of(header.stream, self.site, self.name).expect("good names");
+        (topic, seal(&Message { header, body }, &self.key).expect("sealed"))
+    }
+
+    fn claim(&self, previous: Option<PreviousSession>) -> SessionClaim {
+        SessionClaim {
+            node: self.id(),
+            site: self.site.into(),
+            node_name: self.name.into(),
+            identity_public_key: self.identity.public(),
+            session_public_key: self.key.public(),
+            spool_epoch: self.epoch,
+            ..claim(&self.key, previous)
+        }
+    }
+
+    fn record(&self, seq: u64, previous: Option<PreviousSession>) -> Delivery {
+        let record = self.claim(previous).sign(&self.identity).expect("own identity");
+        self.send(Some(seq), Body::Session(record))
+    }
+
+    fn event(&self, seq: u64) -> Delivery {
+        self.send(Some(seq), Body::Event(event(EventKind::Resumed, None)))
+    }
+
+    fn status(&self, seq: Option<u64>, state: NodeState) -> Delivery {
+        self.send(seq, Body::Status(status(&self.key, state)))
+    }
+
+    /// The session that ends with these events.
+    fn ended(&self, last_event: u64) -> PreviousSession {
+        PreviousSession {
+            session: self.session(),
+            spool_epoch: self.epoch,
+            ends: vec![
+                StreamEnd { stream: Stream::Session, last_seq: 0 },
+                StreamEnd { stream: Stream::Event, last_seq: last_event },
+            ],
+        }
+    }
+}
+
+fn give(consumer: &mut Consumer, (topic, payload): &Delivery) -> Result<Accepted, Refusal> {
+    consumer.accept(topic, payload, NOW)
+}
+
+/// A consumer that knows the first session of a node.
+fn met(speaker: &Speaker) -> Consumer {
+    let mut consumer = Consumer::default();
+    give(&mut consumer, &speaker.record(0, None)).expect("session record");
+    consumer
+}
+
+macro_rules! refused {
+    ($result:expr, $pattern:pat) => {
+        match $result {
+            Err($pattern) => {}
+            other => panic!("expected {}, got {other:?}", stringify!($pattern)),
+        }
+    };
+}
+
+#[test]
+fn a_node_is_met_heard_and_named() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let accepted = give(&mut consumer, &node.status(Some(0), NodeState::Online)).expect("status");
+    assert_eq!((accepted.site.as_str(), accepted.node_name.as_str()), (SITE, NODE));
+    let view = consumer.node(&node.id()).expect("known");
+    assert_eq!(view.session, node.session());
+    assert_eq!(view.status.map(|status| status.state), Some(NodeState::Online));
+    assert_eq!(consumer.counters().accepted, 2);
+    assert_eq!(consumer.nodes().count(), 1);
+}
+
+// --- topic and frame
+
+#[test]
+fn topics_that_are_not_a_nodes_are_refused() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let (_, payload) = node.event(0);
+    for topic in ["rackmark/v1/berlin-1/r07-u12/cmd/drain", "rackmark/v1/epoch/x", "other", ""] {
+        refused!(consumer.accept(topic, &payload, NOW), Refusal::Topic);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_frame_are_refused() {
+    let mut consumer = met(&Speaker::new(1, 2));
+    let topic = topic::status(SITE, NODE).expect("good names");
+    refused!(consumer.accept(&topic, b"{}", NOW), Refusal::Frame(DecodeError::Magic { .. }));
+}
+
+#[test]
+fn the_topic_must_be_the_streams() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let (_, payload) = node.event(0);
+    let topic = topic::status(SITE, NODE).expect("good names");
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::StreamMismatch { .. });
+}
+
+/// A signed message of a node, put on the topic of another name.
+#[test]
+fn the_topic_must_have_the_sessions_names() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let (_, payload) = node.event(0);
+    for (site, name) in [(SITE, "r07-u13"), ("berlin-2", NODE)] {
+        let topic = topic::of(Stream::Event, site, name).expect("good names");
+        refused!(consumer.accept(&topic, &payload, NOW), Refusal::NameMismatch);
+    }
+    let (_, record) = Speaker::new(1, 9).record(1, Some(node.ended(0)));
+    for (site, name) in [(SITE, "r07-u13"), ("berlin-2", NODE)] {
+        let topic = topic::of(Stream::Session, site, name).expect("good names");
+        refused!(consumer.accept(&topic, &record, NOW), Refusal::NameMismatch);
+    }
+}
+
+// --- signatures
+
+#[test]
+fn a_spoiled_message_is_refused_and_leaves_no_trace() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let (topic, mut payload) = node.event(0);
+    let last = payload.len() - 70;
+    payload[last] ^= 1;
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::Frame(DecodeError::Signature));
+    give(&mut consumer, &node.event(0)).expect("the true one is no duplicate");
+}
+
+/// A body that names the right session but is signed with another session's key.
+#[test]
+fn a_session_key_signs_only_for_its_own_session() {
+    let node = Speaker::new(1, 2);
+    let other = Speaker { name: "r07-u13", ..Speaker::new(3, 4) };
+    let mut consumer = met(&node);
+    give(&mut consumer, &other.record(0, None)).expect("another node");
+    // The other node speaks in the first one's name with its own session.
+    let forged = Speaker { identity: SigningKey::from_seed(&[1; 32]), ..Speaker::new(1, 4) };
+    refused!(give(&mut consumer, &forged.event(0)), Refusal::Held);
+}
+
+#[test]
+fn a_session_record_needs_the_identity_signature() {
+    let node = Speaker::new(1, 2);
+    let mut record = node.claim(None).sign(&node.identity).expect("own identity");
+    record.claim.started_unix_ms += 1;
+    let spoiled = node.send(Some(0), Body::Session(record));
+    refused!(
+        give(&mut Consumer::default(), &spoiled),
+        Refusal::Session(SessionRecordError::IdentitySignature)
+    );
+}
+
+/// A valid claim under another identity key, with the first node's id.
+#[test]
+fn a_node_id_must_be_the_hash_of_its_identity_key() {
+    let (node, thief) = (Speaker::new(1, 2), Speaker::new(3, 4));
+    let mut claim = thief.claim(None);
+    claim.node = node.id();
+    assert!(matches!(claim.clone().sign(&thief.identity), Err(KeyError::WrongIdentity)));
+    assert!(matches!(claim.clone().sign(&node.identity), Err(KeyError::WrongIdentity)));
+    let mut record = thief.claim(None).sign(&thief.identity).expect("own identity");
+    record.claim.node = node.id();
+    let forged = thief.send(Some(0), Body::Session(record));
+    refused!(give(&mut Consumer::default(), &forged), Refusal::Session(SessionRecordError::NodeId));
+}
+
+#[test]
+fn a_tpm_node_id_is_not_established_by_a_session_record() {
+    let node = Speaker::new(1, 2);
+    let mut claim = node.claim(None);
+    claim.node = NodeId::from_parts(IdentityClass::Tpm, [5; 32]);
+    let record = claim.sign(&node.identity).expect("not a software id");
+    let delivery = node.send(Some(0), Body::Session(record));
+    refused!(
+        give(&mut Consumer::default(), &delivery),
+        Refusal::Session(SessionRecordError::NotEstablished(IdentityClass::Tpm))
+    );
+}
+
+#[test]
+fn a_record_with_a_name_that_breaks_the_rule_proves_nothing() {
+    let node = Speaker::new(1, 2);
+    for (site, name) in [("a/b", NODE), (SITE, "+")] {
+        let claim = SessionClaim { site: site.into(), node_name: name.into(), ..node.claim(None) };
+        let record = claim.sign(&node.identity).expect("own identity");
+        assert_eq!(record.verify(), Err(SessionRecordError::Name));
+    }
+}
+
+/// A true record of one node, in a frame that names another and is signed by the record's session key.
+#[test]
+fn a_record_speaks_only_for_the_node_in_its_header() {
+    let node = Speaker::new(1, 2);
+    let record = node.claim(None).sign(&node.identity).expect("own identity");
+    let other = Speaker { identity: SigningKey::from_seed(&[3; 32]), ..Speaker::new(1, 2) };
+    refused!(
+        give(&mut Consumer::default(), &other.send(Some(0), Body::Session(record))),
+        Refusal::NodeMismatch
+    );
+}
+
+/// A true record replayed in a frame that its session key did not sign.
+#[test]
+fn a_records_frame_must_be_signed_by_its_session_key() {
+    let node = Speaker::new(1, 2);
+    let (topic, mut payload) = node.record(0, None);
+    let last = payload.len() - 1;
+    payload[last - 40] ^= 1;
+    let refusal = Consumer::default().accept(&topic, &payload, NOW);
+    refused!(refusal, Refusal::Frame(DecodeError::Signature));
+}
+
+#[test]
+fn the_epoch_is_the_one_of_the_session_record() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let other = Speaker { epoch: SpoolEpoch(7), ..Speaker::new(1, 2) };
+    refused!(give(&mut consumer, &other.event(0)), Refusal::EpochMismatch);
+    refused!(give(&mut consumer, &other.status(Some(0), NodeState::Online)), Refusal::EpochMismatch);
+    let record = node.claim(None).sign(&node.identity).expect("own identity");
+    let delivery = other.send(Some(0), Body::Session(record));
+    refused!(give(&mut Consumer::default(), &delivery), Refusal::EpochMismatch);
+}
+
+#[test]
+fn a_status_speaks_for_its_own_session() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let body = Body::Status(status(&SigningKey::from_seed(&[9; 32]), NodeState::Online));
+    refused!(give(&mut consumer, &node.send(Some(0), body)), Refusal::StatusSession);
+}
+
+// --- names
+
+#[test]
+fn a_name_belongs_to_the_first_node_that_proves_itself() {
+    let (node, thief) = (Speaker::new(1, 2), Speaker::new(3, 4));
+    let mut consumer = met(&node);
+    let bound = node.id();
+    match give(&mut consumer, &thief.record(0, None)) {
+        Err(Refusal::NameTaken { bound: found }) => assert_eq!(found, bound),
+        other => panic!("{other:?}"),
+    }
+    // After a reimage the operator releases the name.
+    assert!(consumer.forget(&bound) && !consumer.forget(&bound));
+    give(&mut consumer, &thief.record(0, None)).expect("the name is free");
+}
+
+#[test]
+fn a_bound_name_is_closed_to_others_before_the_node_is_heard() {
+    let (node, thief) = (Speaker::new(1, 2), Speaker::new(3, 4));
+    let mut consumer = Consumer::default();
+    consumer.bind(SITE, NODE, node.id());
+    refused!(give(&mut consumer, &thief.record(0, None)), Refusal::NameTaken { .. });
+    give(&mut consumer, &node.record(0, None)).expect("its own name");
+}
+
+#[test]
+fn a_later_session_may_bring_a_new_name_and_frees_the_old_one() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let renamed = Speaker { name: "r07-u13", ..Speaker::new(1, 5) };
+    give(&mut consumer, &renamed.record(1, Some(node.ended(0)))).expect("new name");
+    assert_eq!(consumer.node(&node.id()).map(|view| view.node_name.to_owned()), Some("r07-u13".into()));
+    give(&mut consumer, &Speaker::new(3, 4).record(0, None)).expect("the old name is free");
+    // What the earlier session sent goes on under the name it had, unless another node has it now.
+    refused!(give(&mut consumer, &node.event(0)), Refusal::NameTaken { .. });
+}
+
+// --- sequence numbers
+
+#[test]
+fn each_message_counts_once() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    give(&mut consumer, &node.event(0)).expect("first");
+    refused!(give(&mut consumer, &node.event(0)), Refusal::Duplicate);
+    refused!(give(&mut consumer, &node.record(0, None)), Refusal::Duplicate);
+    // The same session again under another number is no new session.
+    refused!(give(&mut consumer, &node.record(5, None)), Refusal::Duplicate);
+    // Other streams count on their own.
+    give(&mut consumer, &node.send(Some(0), Body::TelemetrySlow(slow()))).expect("another stream");
+    assert_eq!(consumer.counters().duplicates, 3);
+}
+
+#[test]
+fn gaps_are_reported_and_can_be_filled() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    assert!(give(&mut consumer, &node.event(3)).expect("joins late").gaps.is_empty());
+    let gaps = give(&mut consumer, &node.event(7)).expect("jumps").gaps;
+    assert_eq!(gaps, [Gap { epoch: EPOCH, stream: Stream::Event, from_seq: 4, to_seq: 6 }]);
+    for seq in [5, 1] {
+        let accepted = give(&mut consumer, &node.event(seq)).expect("fills");
+        assert!(accepted.late && accepted.gaps.is_empty());
+        refused!(give(&mut consumer, &node.event(seq)), Refusal::Duplicate);
+    }
+    assert!(!give(&mut consumer, &node.event(8)).expect("next").late);
+}
+
+#[test]
+fn what_lies_below_the_remembered_ranges_is_refused() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = Consumer::new(Settings { missing_ranges: 2, ..Settings::default() });
+    give(&mut consumer, &node.record(0, None)).expect("record");
+    for seq in [0, 2, 4, 6] {
+        give(&mut consumer, &node.event(seq)).expect("jumps");
+    }
+    refused!(give(&mut consumer, &node.event(1)), Refusal::TooOld);
+    give(&mut consumer, &node.event(3)).expect("still remembered");
+}
+
+#[test]
+fn of_a_level_only_the_newest_counts() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    give(&mut consumer, &node.status(Some(4), NodeState::Online)).expect("status");
+    refused!(give(&mut consumer, &node.status(Some(4), NodeState::Draining)), Refusal::Duplicate);
+    refused!(give(&mut consumer, &node.status(Some(3), NodeState::Draining)), Refusal::Duplicate);
+    let accepted = give(&mut consumer, &node.status(Some(9), NodeState::Draining)).expect("newer");
+    assert!(accepted.gaps.is_empty(), "a level has no gaps");
+}
+
+#[test]
+fn a_will_counts_once_and_a_newer_status_ends_it() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let state = |consumer: &Consumer| {
+        consumer.node(&node.id()).and_then(|view| view.status.map(|status| status.state))
+    };
+    give(&mut consumer, &node.status(Some(0), NodeState::Online)).expect("status");
+    give(&mut consumer, &node.status(None, NodeState::Offline)).expect("will");
+    assert_eq!(state(&consumer), Some(NodeState::Offline));
+    refused!(give(&mut consumer, &node.status(None, NodeState::Offline)), Refusal::Duplicate);
+    refused!(give(&mut consumer, &node.status(Some(0), NodeState::Online)), Refusal::Duplicate);
+    give(&mut consumer, &node.status(Some(1), NodeState::Online)).expect("it reconnected");
+    assert_eq!(state(&consumer), Some(NodeState::Online));
+    give(&mut consumer, &node.status(None, NodeState::Offline)).expect("the will of the next loss");
+}
+
+// --- sessions
+
+#[test]
+fn a_later_session_closes_the_earlier_ones_ranges() {
+    let (first, second) = (Speaker::new(1, 2), Speaker::new(1, 5));
+    let mut consumer = met(&first);
+    give(&mut consumer, &first.event(0)).expect("event");
+    let accepted = give(&mut consumer, &second.record(1, Some(first.ended(4)))).expect("later session");
+    // The end of the first session shows what of it has not come.
+    assert_eq!(accepted.gaps, [Gap { epoch: EPOCH, stream: Stream::Event, from_seq: 1, to_seq: 4 }]);
+    give(&mut consumer, &first.event(4)).expect("within its range");
+    refused!(give(&mut consumer, &first.event(5)), Refusal::OutsideSession);
+    refused!(give(&mut consumer, &second.event(3)), Refusal::OutsideSession);
+    refused!(give(&mut consumer, &second.event(4)), Refusal::OutsideSession);
+    give(&mut consumer, &second.event(5)).expect("after the end of the first");
+    // A stream without an entry had no messages.
+    let slow = |speaker: &Speaker| speaker.send(Some(0), Body::TelemetrySlow(slow()));
+    refused!(give(&mut consumer, &slow(&first)), Refusal::OutsideSession);
+    give(&mut consumer, &slow(&second)).expect("a stream that begins now");
+}
+
+#[test]
+fn levels_and_wills_of_an_earlier_session_are_ignored() {
+    let (first, second) = (Speaker::new(1, 2), Speaker::new(1, 5));
+    let mut consumer = met(&first);
+    give(&mut consumer, &first.status(Some(3), NodeState::Online)).expect("status");
+    give(&mut consumer, &second.record(1, Some(first.ended(0)))).expect("later session");
+    assert!(consumer.node(&first.id()).expect("known").status.is_none());
+    // Level numbers begin again with the session.
+    give(&mut consumer, &second.status(Some(0), NodeState::Online)).expect("status");
+    refused!(give(&mut consumer, &first.status(None, NodeState::Offline)), Refusal::OlderSession);
+    refused!(give(&mut consumer, &first.status(Some(9), NodeState::Draining)), Refusal::OlderSession);
+    let view = consumer.node(&first.id()).expect("known");
+    assert_eq!(view.status.map(|status| status.state), Some(NodeState::Online));
+    assert_eq!(view.session, second.session());
+}
+
+/// The record of the session in between comes last: until then the first session cannot be judged.
+#[test]
+fn an_earlier_session_without_an_end_waits_for_the_record_that_closes_it() {
+    let (first, second, third) = (Speaker::new(1, 2), Speaker::new(1, 5), Speaker::new(1, 6));
+    let mut consumer = met(&first);
+    give(&mut consumer, &first.event(0)).expect("event");
+    let mut end_of_second = second.ended(7);
+    end_of_second.ends[0].last_seq = 1;
+    give(&mut consumer, &third.record(2, Some(end_of_second))).expect("third");
+    refused!(give(&mut consumer, &first.event(4)), Refusal::Held);
+    refused!(give(&mut consumer, &first.event(5)), Refusal::Held);
+    let accepted = give(&mut consumer, &second.record(1, Some(first.ended(4)))).expect("second, late");
+    assert!(accepted.late);
+    let [released, outside] = &accepted.released[..] else { panic!("{:?}", accepted.released) };
+    assert_eq!(released.as_ref().expect("within its range").header.seq, Some(4));
+    assert!(matches!(outside, Err(Refusal::OutsideSession)));
+    give(&mut consumer, &second.event(7)).expect("the second is closed by the third");
+    refused!(give(&mut consumer, &second.event(8)), Refusal::OutsideSession);
+    assert_eq!(consumer.node(&first.id()).expect("known").session, third.session());
+}
+
+#[test]
+fn an_old_record_does_not_become_the_current_session() {
+    let (first, second) = (Speaker::new(1, 2), Speaker::new(1, 5));
+    // Same spool: the number in the session stream decides, not the clock.
+    let mut consumer = Consumer::default();
+    give(&mut consumer, &second.record(1, Some(first.ended(0)))).expect("the newest first");
+    assert!(give(&mut consumer, &first.record(0, None)).expect("the older one").late);
+    assert_eq!(consumer.node(&first.id()).expect("known").session, second.session());
+    // Another spool and no link: the later clock decides.
+    let elsewhere = Speaker { epoch: SpoolEpoch(7), ..Speaker::new(1, 6) };
+    let with_start = |started_unix_ms| {
+        let claim = SessionClaim { started_unix_ms, ..elsewhere.claim(None) };
+        elsewhere.send(Some(0), Body::Session(claim.sign(&elsewhere.identity).expect("own identity")))
+    };
+    assert!(give(&mut consumer, &with_start(NOW - 1)).expect("an older one").late);
+    let mut consumer = Consumer::default();
+    give(&mut consumer, &second.record(1, None)).expect("record");
+    assert!(!give(&mut consumer, &with_start(NOW + 1)).expect("a newer one").late);
+    // A link decides over any clock.
+    let claim = SessionClaim { started_unix_ms: 1, ..elsewhere.claim(Some(first.ended(0))) };
+    let linked = claim.sign(&elsewhere.identity).expect("own identity");
+    for order in [[0, 1], [1, 0]] {
+        let mut consumer = Consumer::default();
+        let records = [first.record(0, None), elsewhere.send(Some(0), Body::Session(linked.clone()))];
+        for at in order {
+            assert_eq!(give(&mut consumer, &records[at]).expect("record").late, order == [1, 0] && at == 0);
+        }
+        assert_eq!(consumer.node(&first.id()).expect("known").session, elsewhere.session());
+    }
+}
+
+/// Old records replayed: they come late, once, and push nothing out.
+#[test]
+fn replayed_records_change_nothing() {
+    let mut consumer = Consumer::new(Settings { sessions_per_node: 2, ..Settings::default() });
+    let speakers: Vec<Speaker> = (0..6).map(|n| Speaker::new(1, 100 + n)).collect();
+    let records: Vec<Delivery> = (0..6)
+        .map(|n| {
+            speakers[n]
+                .record(n as u64, n.checked_sub(1).map(|before| speakers[before].ended(10 * before as u64)))
+        })
+        .collect();
+    for record in &records {
+        give(&mut consumer, record).expect("in order");
+    }
+    for record in &records {
+        refused!(give(&mut consumer, record), Refusal::Duplicate);
+    }
+    assert_eq!(consumer.node(&speakers[0].id()).expect("known").session, speakers[5].session());
+    give(&mut consumer, &speakers[4].event(40)).expect("the session before is still known");
+}
+
+#[test]
+fn sessions_and_epochs_per_node_are_bounded() {
+    let first = Speaker::new(1, 2);
+    let mut consumer = met(&first);
+    let mut last = Speaker::new(1, 2);
+    for n in 0..20 {
+        let next = Speaker { epoch: SpoolEpoch(n), ..Speaker::new(1, 100 + n as u8) };
+        give(&mut consumer, &next.record(0, Some(last.ended(9)))).expect("next session");
+        give(&mut consumer, &next.event(0)).expect("event");
+        last = next;
+    }
+    assert_eq!(consumer.node(&first.id()).expect("known").session, last.session());
+    // The first session is forgotten, so its messages wait for a record again.
+    refused!(give(&mut consumer, &first.event(0)), Refusal::Held);
+    // So are its numbers: its record is late, not a duplicate.
+    assert!(give(&mut consumer, &first.record(0, None)).expect("forgotten").late);
+}
+
+// --- held messages and bounds
+
+#[test]
+fn messages_before_their_session_record_are_held_and_then_judged() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = Consumer::default();
+    refused!(give(&mut consumer, &node.event(0)), Refusal::Held);
+    refused!(give(&mut consumer, &node.status(Some(0), NodeState::Online)), Refusal::Held);
+    // Held without being believed: a forgery is found out when the record comes.
+    let (topic, mut forged) = node.event(1);
+    let middle = forged.len() / 2;
+    forged[middle] ^= 1;
+    refused!(consumer.accept(&topic, &forged, NOW), Refusal::Held);
+    assert_eq!(consumer.held(), 3);
+    let accepted = give(&mut consumer, &node.record(0, None)).expect("record");
+    let verdicts: Vec<bool> = accepted.released.iter().map(Result::is_ok).collect();
+    assert_eq!(verdicts, [true, true, false]);
+    assert_eq!(consumer.held(), 0);
+    refused!(give(&mut consumer, &node.event(0)), Refusal::Duplicate);
+}
+
+#[test]
+fn held_messages_are_bounded_by_node_by_bytes_and_by_age() {
+    let node = Speaker::new(1, 2);
+    let settings = Settings { held_per_node: 2, hold_ms: 1_000, ..Settings::default() };
+    let mut consumer = Consumer::new(settings);
+    let (topic, payload) = node.event(0);
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::Held);
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::Held);
+    refused!(consumer.accept(&topic, &payload, NOW + 1_000), Refusal::HeldFull);
+    refused!(consumer.accept(&topic, &payload, NOW + 1_001), Refusal::Held);
+    assert_eq!((consumer.held(), consumer.counters().expired), (1, 2));
+
+    let mut consumer = Consumer::new(Settings { held_bytes: 300, ..Settings::default() });
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::Held);
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::HeldFull);
+
+    let mut consumer = Consumer::new(Settings { max_nodes: 1, ..Settings::default() });
+    refused!(consumer.accept(&topic, &payload, NOW), Refusal::Held);
+    let other = Speaker { name: "other", ..Speaker::new(3, 4) };
+    refused!(give(&mut consumer, &other.event(0)), Refusal::HeldFull);
+}
+
+#[test]
+fn nodes_are_bounded() {
+    let mut consumer = Consumer::new(Settings { max_nodes: 1, ..Settings::default() });
+    give(&mut consumer, &Speaker::new(1, 2).record(0, None)).expect("the first");
+    let other = Speaker { name: "other", ..Speaker::new(3, 4) };
+    refused!(give(&mut consumer, &other.record(0, None)), Refusal::TooManyNodes);
+    give(&mut consumer, &Speaker::new(1, 5).record(1, None)).expect("a known node may go on");
+}
+
+// --- silence
+
+#[test]
+fn a_node_is_silent_after_its_time_to_live() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    give(&mut consumer, &node.status(Some(0), NodeState::Online)).expect("status");
+    assert_eq!(consumer.silent(NOW + 30_000).count(), 0);
+    assert_eq!(consumer.silent(NOW + 30_001).count(), 1);
+    let (topic, payload) = node.event(0);
+    consumer.accept(&topic, &payload, NOW + 40_000).expect("event");
+    assert_eq!(consumer.silent(NOW + 70_000).count(), 0);
+    assert_eq!(consumer.silent(NOW + 70_001).count(), 1);
+}
+
+#[test]
+fn a_retained_message_is_as_old_as_it_says() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = Consumer::default();
+    for (topic, payload) in [node.record(0, None), node.status(Some(0), NodeState::Online)] {
+        consumer.accept(&topic, &payload, NOW + 600_000).expect("kept by the broker");
+    }
+    assert_eq!(consumer.silent(NOW + 600_000).count(), 1);
+    // A clock that runs ahead does not make a node immortal.
+    assert_eq!(consumer.node(&node.id()).expect("known").heard_unix_ms, NOW);
+    let mut consumer = Consumer::default();
+    for (topic, payload) in [node.record(0, None), node.status(Some(0), NodeState::Online)] {
+        consumer.accept(&topic, &payload, NOW - 600_000).expect("from the future");
+    }
+    assert_eq!(consumer.node(&node.id()).expect("known").heard_unix_ms, NOW - 600_000);
+}
+
+#[test]
+fn a_will_and_an_earlier_session_are_no_sign_of_life() {
+    let (first, second) = (Speaker::new(1, 2), Speaker::new(1, 5));
+    let mut consumer = met(&first);
+    let (topic, payload) = first.status(None, NodeState::Offline);
+    consumer.accept(&topic, &payload, NOW + 50_000).expect("will");
+    let heard = |consumer: &Consumer| consumer.node(&first.id()).expect("known").heard_unix_ms;
+    assert_eq!(heard(&consumer), NOW);
+    // Nor is the will of a node whose clock runs ahead.
+    let mut ahead = Consumer::default();
+    let (record_topic, record) = first.record(0, None);
+    ahead.accept(&record_topic, &record, NOW - 600_000).expect("record");
+    ahead.accept(&topic, &payload, NOW - 500_000).expect("will");
+    assert_eq!(heard(&ahead), NOW - 600_000);
+
+    give(&mut consumer, &second.record(1, Some(first.ended(4)))).expect("later session");
+    let (topic, payload) = first.event(2);
+    consumer.accept(&topic, &payload, NOW + 90_000).expect("late event");
+    assert_eq!(heard(&consumer), NOW);
+}
+
+// --- newer agents
+
+#[test]
+fn a_body_of_unknown_schema_is_verified_and_counted() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let (topic, payload) = node.event(0);
+    let mut newer = payload[..payload.len() - 64].to_vec();
+    newer[5] ^= 1;
+    let signature = node.key.sign(&[frame::FRAME_DOMAIN, &newer].concat());
+    newer.extend(signature.to_bytes());
+    assert!(consumer.accept(&topic, &newer, NOW).expect("counted").body.is_none());
+    refused!(consumer.accept(&topic, &newer, NOW), Refusal::Duplicate);
+}
+
+/// A signed body that does not parse takes no number away from a true one.
+#[test]
+fn a_body_that_does_not_parse_is_not_counted() {
+    let node = Speaker::new(1, 2);
+    let mut consumer = met(&node);
+    let (topic, payload) = node.event(0);
+    let mut broken = payload[..payload.len() - 64].to_vec();
+    let last = broken.len() - 1;
+    broken[last] = 0xff;
+    let signature = node.key.sign(&[frame::FRAME_DOMAIN, &broken].concat());
+    broken.extend(signature.to_bytes());
+    refused!(consumer.accept(&topic, &broken, NOW), Refusal::Frame(DecodeError::Body { .. }));
+    give(&mut consumer, &node.event(0)).expect("the number is free");
+}
