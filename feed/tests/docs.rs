@@ -38,31 +38,25 @@ fn schemas() -> String {
     out
 }
 
-macro_rules! code_list {
-    ($out:ident, $heading:literal, $list:ty) => {
-        let _ = write!($out, "### {}\n\n| Code | Name |\n|---|---|\n", $heading);
-        for entry in <$list>::ALL {
-            let _ = writeln!($out, "| {} | `{}` |", entry.code(), entry.name());
-        }
-        $out.push('\n');
+/// One line for a code list: number and name of each entry.
+fn code_list(heading: &str, entries: impl Iterator<Item = (u64, &'static str)>) -> String {
+    let entries: Vec<String> = entries.map(|(code, name)| format!("{code} `{name}`")).collect();
+    format!("### {heading}\n\n{}\n\n", entries.join(" · "))
+}
+
+macro_rules! code_lists {
+    ($($heading:literal $list:ty),+) => {
+        [$(code_list($heading, <$list>::ALL.iter().map(|e| (u64::from(e.code()), e.name())))),+].concat()
     };
 }
 
 fn codes() -> String {
-    let mut out = String::new();
-    code_list!(out, "Stream", Stream);
-    code_list!(out, "Audience", Audience);
-    code_list!(out, "Claim class", ClaimClass);
-    code_list!(out, "Node state", NodeState);
-    code_list!(out, "GPU state", GpuState);
-    code_list!(out, "Verdict", Verdict);
-    code_list!(out, "NVLink remote", NvLinkRemote);
-    code_list!(out, "Process kind", ProcessKind);
-    out.push_str("### Reasons for absent values\n\n| Number | Name |\n|---|---|\n");
-    for reason in NoData::REASONS {
-        let _ = writeln!(out, "| {} | `{}` |", reason.to_number(), reason.name());
-    }
-    out
+    let lists = code_lists!(
+        "Stream" Stream, "Audience" Audience, "Claim class" ClaimClass, "Node state" NodeState,
+        "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind
+    );
+    let reasons = NoData::REASONS.iter().map(|reason| (reason.to_number(), reason.name()));
+    lists + code_list("Reasons for absent values", reasons).trim_end() + "\n"
 }
 
 fn field_tables() -> String {

@@ -29,6 +29,8 @@ def tables(text):
     for line in text.splitlines():
         if line.startswith("### "):
             heading = line[4:].strip().lower()
+        if line.startswith("0 `"):
+            codes[heading] = {int(number): name for number, name in re.findall(r"(\d+) `(\w+)`", line)}
         row = re.match(r"\| (\d+) \| `(\w+)` \|(?:(.*)\|)?$", line)
         if not row:
             continue

@@ -173,7 +173,7 @@ readings! {
         memory_total: Bytes,
         /// Device memory the driver keeps for itself.
         memory_reserved: Bytes,
-        /// Width of the memory bus.
+        /// Width of the memory bus, in bits.
         memory_bus_width: Bits,
         /// Size of the BAR1 aperture.
         bar1_total: Bytes,

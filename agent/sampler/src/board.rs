@@ -216,7 +216,7 @@ impl Board {
             let watched = slot.tenant.is_some() && slot.may_suspend;
             slot.set_rule(seen.map_or(Err(NoData::GpuLost), |gpu| rule(gpu, watched)), driver);
         }
-        self.notify_if_complete(&state);
+        self.notify_if_complete(state);
     }
 
     /// Whether GPUs have to be listed by the driver because sysfs shows none.
@@ -256,7 +256,7 @@ impl Board {
                 slot.standing = Standing::Absent(NoData::DriverGone);
             }
         }
-        self.notify_if_complete(&state);
+        self.notify_if_complete(state);
     }
 
     /// Wakes the driver's thread: `library` is of no more use.
@@ -308,7 +308,7 @@ impl Board {
             slot.awaited = true;
             slot.fast = fast;
         }
-        self.notify_if_complete(&state);
+        self.notify_if_complete(state);
     }
 
     /// A GPU's thread ends; `why` is what it found, if it found anything.
@@ -319,7 +319,7 @@ impl Board {
             slot.tenant = None;
             slot.standing = why.map_or(untried, Standing::Absent);
         }
-        self.notify_if_complete(&state);
+        self.notify_if_complete(state);
     }
 
     /// Waits for tick `tick` until all awaited GPUs answered or `deadline` has
@@ -354,8 +354,12 @@ impl Board {
         Some(gpus)
     }
 
-    fn notify_if_complete(&self, state: &State) {
-        if !state.is_pending() {
+    /// Wakes the ticker where nobody is awaited any more; after the lock is
+    /// given back, or it would wake only to wait for it.
+    fn notify_if_complete(&self, state: MutexGuard<'_, State>) {
+        let complete = !state.is_pending();
+        drop(state);
+        if complete {
             self.answered.notify_one();
         }
     }

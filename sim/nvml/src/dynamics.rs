@@ -119,18 +119,24 @@ impl Constants {
     ) -> Constants {
         let ends = |field, default| [figure(idle, field, default), figure(load, field, default)];
         let power = ends(Field::POWER_DRAW, 50_000.0);
-        let core = ends(Field::TEMPERATURE_GPU, 40.0);
+        let mut core = ends(Field::TEMPERATURE_GPU, 40.0);
+        let mut memory = ends(Field::TEMPERATURE_MEMORY, core[0]);
         // The limit in degrees: either a threshold, or what is left of the margin at idle.
         let margin = idle[Field::TEMPERATURE_MARGIN.position()].ok().map(|margin| margin as f64 + core[0]);
         let gpu_max = load[Field::TEMPERATURE_GPU_MAX.position()].ok().map(|max| max as f64);
+        // No two GPUs of a box are alike: some draw a little more, some sit in warmer air.
+        let silicon = 1.0 + 0.015 * noise(key, 60, 0);
+        let air = 4.0 * noise(key, 61, 0);
+        core[1] += air;
+        memory[1] += air;
         Constants {
             key,
             group,
             idle_milliwatts: power[0],
-            full_milliwatts: model.unlimited_milliwatts.unwrap_or(power[1]).max(power[0] + 1.0),
+            full_milliwatts: (model.unlimited_milliwatts.unwrap_or(power[1]) * silicon).max(power[0] + 1.0),
             noise: model.power_noise,
             core,
-            memory: ends(Field::TEMPERATURE_MEMORY, core[0]),
+            memory,
             core_share: 1.0 - (-1.0 / model.core_seconds).exp(),
             memory_share: 1.0 - (-1.0 / model.memory_seconds).exp(),
             slowdown_celsius: margin.or(gpu_max).unwrap_or(90.0),

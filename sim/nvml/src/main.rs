@@ -1,4 +1,8 @@
 //! `nvml-sim`: makes simulation folders, drives them, and shows what holds.
+#![allow(
+    unsafe_code,
+    reason = "restores the default action of SIGPIPE, so that `| head` ends this program quietly"
+)]
 #![allow(clippy::print_stderr, reason = "a command-line tool says what went wrong on standard error")]
 
 use clap::{Parser, Subcommand};
@@ -109,6 +113,8 @@ enum Change {
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    // SAFETY: sets a default action before any thread exists.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let arguments = Arguments::parse();
     let outcome = match arguments.verb {
         Verb::Prepare(arguments) => make(arguments),

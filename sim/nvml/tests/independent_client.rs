@@ -21,11 +21,14 @@ fn python() -> Option<String> {
     found.then_some(python)
 }
 
-/// The library of this build, beside the program or in the folder of its dependencies.
+/// The library of this build. `cargo test` leaves it among the dependencies, `cargo build` beside the program as well:
+/// the newer one is this build's.
 fn library() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_nvml-sim"));
-    let beside = program.with_file_name("libnvidia_ml.so");
-    if beside.exists() { beside } else { program.with_file_name("deps").join("libnvidia_ml.so") }
+    let places =
+        [program.with_file_name("libnvidia_ml.so"), program.with_file_name("deps").join("libnvidia_ml.so")];
+    let made = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    places.into_iter().max_by_key(made).expect("there are two places")
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_clean_stop_says_offline_and_a_crash_is_told_by_the_will() -> Outcome<()> {
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(offline(&mut buyer, PATIENCE)?, "stopped");
 
-    let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;
+    let agent = agent.again(&Setup::on(&sim).broker(broker.port))?;
     buyer.wait_for("online", PATIENCE, |_, body| match body {
         Body::Status(status) if status.state == NodeState::Online => Some(()),
         _ => None,

@@ -55,6 +55,8 @@ fn base_unit(unit: Unit) -> (&'static str, i8) {
         Unit::Megahertz => ("hertz", -6),
         Unit::Microseconds => ("seconds", 6),
         Unit::Nanoseconds => ("seconds", 9),
+        // Prometheus knows no bits, and a bus is not measured in bytes.
+        Unit::Bits => ("", 0),
         same => (same.suffix(), 0),
     }
 }

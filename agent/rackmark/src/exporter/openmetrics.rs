@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Mutex;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -55,14 +55,22 @@ impl Collector for Once {
             };
             let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, kind)?;
             for (labels, value) in &family.points {
-                let point = metric.encode_family(labels)?;
-                match family.kind {
-                    Kind::Gauge => ConstGauge::new(*value).encode(point)?,
-                    Kind::Counter => ConstCounter::new(*value).encode(point)?,
+                // An empty label set would be written as `{}`.
+                if labels.is_empty() {
+                    encode_point(family.kind, *value, metric)?;
+                    break;
                 }
+                encode_point(family.kind, *value, metric.encode_family(labels)?)?;
             }
         }
         Ok(())
+    }
+}
+
+fn encode_point(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match kind {
+        Kind::Gauge => ConstGauge::new(value).encode(encoder),
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
     }
 }
 

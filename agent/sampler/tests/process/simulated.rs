@@ -45,7 +45,7 @@ fn the_first_sample_is_complete_and_comes_within_200_ms() {
     let second = sampler.sample(SOON, |_| true);
     assert_eq!(second.seq, 1);
     assert!(second.gpus.iter().all(|gpu| gpu.fast.sm_active.is_ok()), "{second:?}");
-    assert!((990..=1010).contains(&(second.taken_boot_ms - sample.taken_boot_ms)));
+    assert!((900..=1100).contains(&(second.taken_boot_ms - sample.taken_boot_ms)));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_call_that_blocks_is_named_and_holds_nobody_up() {
         let call = next.gpus[3].in_call.clone().expect("call");
         assert!(call.for_ms > first.for_ms, "{call:?}");
         assert!(all_open_but(&next, 3), "{next:?}");
-        assert!(next.took_us < 100_000, "{}", next.took_us);
+        assert!(next.took_us < 150_000, "{}", next.took_us);
     }
     machine.act("clear 3");
     sampler.sample(SOON, all_open);
@@ -459,10 +459,7 @@ fn a_driver_that_blocks_while_it_is_opened_is_named() {
         assert_eq!(sample.gpus.len(), GPUS);
         for gpu in &sample.gpus {
             assert_eq!(gpu.presence, Presence::Absent(NoData::Timeout));
-            assert_eq!(
-                gpu.in_call.as_ref().map(|call| call.function.as_str()),
-                Some("nvmlSystemGetDriverVersion")
-            );
+            assert_eq!(gpu.in_call.as_ref().map(|call| call.function.as_str()), Some("nvmlInitWithFlags"));
         }
     }
     machine.act("clear all");

@@ -111,8 +111,17 @@ fn passthrough(text: &str) -> Expected {
     or_absent(text, |text| Some(Expected::Text(text.to_lowercase().replace(['-', ' '], ""))))
 }
 
-fn peer(text: &str) -> Expected {
+/// `Ada Lovelace` is `ada`, `Direct Connected` is `direct`.
+fn first_word(text: &str) -> Expected {
     or_absent(text, |text| Some(Expected::Text(text.to_lowercase().split(' ').next()?.to_owned())))
+}
+
+/// A GUID of zeros is none; `-q` prints it as N/A.
+fn guid(text: &str) -> Expected {
+    match number(text) {
+        Expected::Number(0) => Expected::Absent,
+        other => other,
+    }
 }
 
 fn flag(text: &str) -> Expected {
@@ -271,9 +280,9 @@ pub fn csv(key: &str) -> Option<Carried> {
         "platform.slot_number" => As("slot_number", number),
         "platform.tray_index" => As("tray_index", number),
         "platform.host_id" => As("host_id", number),
-        "platform.peer_type" => As("peer_type", peer),
+        "platform.peer_type" => As("peer_type", first_word),
         "platform.module_id" => As("module_id", number),
-        "platform.gpu_fabric_guid" => As("fabric_guid", number),
+        "platform.gpu_fabric_guid" => As("fabric_guid", guid),
         _ => return None,
     })
 }
@@ -313,7 +322,7 @@ pub fn query(key: &str) -> Option<Carried> {
     use Carried::{As, Not};
     Some(match key {
         "Product Brand" => As("brand", masked),
-        "Product Architecture" => As("architecture", words),
+        "Product Architecture" => As("architecture", first_word),
         "Minor Number" => As("minor_number", number),
         "MultiGPU Board" => As("multi_gpu_board", flag),
         "Board ID" => As("board_id", number),
@@ -387,7 +396,7 @@ const UNITS: [(&str, &str, f64); 14] = [
     ("_bytes", "_bytes", 1.0),
     ("_bitmask", "_bitmask", 1.0),
     ("_lanes", "_lanes", 1.0),
-    ("_bits", "_bits", 1.0),
+    ("_bits", "", 1.0),
     ("", "", 1.0),
 ];
 

@@ -7,9 +7,9 @@
 //!
 //! | Part | Knows |
 //! |---|---|
-//! | [`Outbox`] | what should be at the broker: the newest levels, the [`Backlog`] of stream records |
+//! | [`Outbox`] | what should be at the broker: the newest levels, the [`Backlog`](backlog::Backlog) of stream records |
 //! | [`Session`](session::Session) | one connection's rules: window, order, reasons, holds; no I/O and no clock of its own |
-//! | [`Transport`], [`Link`] | one connection's bytes |
+//! | [`Transport`](transport::Transport), [`Link`](transport::Link) | one connection's bytes |
 //! | [`Publisher`] | brokers, back-off, silence, shutdown |
 //!
 //! The module knows nothing of what the payloads mean.
@@ -27,12 +27,9 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use backlog::{Backlog, BacklogLimits, Class, Dropped, MemoryBacklog, Record, Retain, Usage};
+pub use backlog::{BacklogLimits, Class, Retain};
 pub use outbox::Outbox;
-pub use publisher::{ConfigError, Publisher, PublisherConfig, Will, WillSource};
+pub use publisher::{Publisher, PublisherConfig, Will};
 pub use rumqtt::RumqttTransport;
 pub use stats::{PublisherStats, StatsSnapshot};
-pub use transport::{
-    Broker, CloseCause, ConnAckFacts, ConnectOptions, Connection, Credentials, Incoming, Link, LinkEvent,
-    Security, SendRefused, Transport, TransportError,
-};
+pub use transport::{Broker, Credentials, Incoming, Security};

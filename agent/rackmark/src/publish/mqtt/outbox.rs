@@ -86,6 +86,12 @@ impl Outbox {
         Arc::clone(&self.shared.stats)
     }
 
+    /// Offset of the oldest record not acknowledged, and of the next to come.
+    pub(super) fn offsets(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.backlog.oldest_offset(), state.backlog.next_offset())
+    }
+
     pub(super) fn stats_ref(&self) -> &PublisherStats {
         &self.shared.stats
     }

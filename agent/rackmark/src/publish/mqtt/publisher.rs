@@ -239,6 +239,8 @@ impl<T: Transport> Publisher<T> {
         add(&self.stats.connects_total);
         set(&self.stats.connected, 1);
         info!(%broker, receive_maximum = facts.receive_maximum, "mqtt connected");
+        let (oldest, next) = self.outbox.offsets();
+        debug!(oldest, next, "publishing from the oldest record that is not acknowledged");
         if !facts.retain_available {
             warn!(%broker, "broker keeps no retained messages: late subscribers see a level only when it changes");
         }

@@ -100,7 +100,7 @@ impl Transport for RumqttTransport {
 
 fn mqtt_options(options: &ConnectOptions) -> MqttOptions {
     let mut mqtt =
-        MqttOptions::new(options.client_id.as_str(), (options.broker.host.clone(), options.broker.port));
+        MqttOptions::new(options.client_id.as_str(), (options.broker.url_host(), options.broker.port));
     match options.broker.security {
         Security::Plain => mqtt.set_transport(RumqttcTransport::tcp()),
     };

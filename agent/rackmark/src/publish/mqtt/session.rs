@@ -157,7 +157,7 @@ impl Session {
             next_token: 1,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
-            cursor: outbox.lock().backlog.oldest_offset(),
+            cursor: outbox.offsets().0,
             levels: levels.collect(),
             holds: Vec::new(),
             oversized: None,

@@ -76,14 +76,6 @@ stats! {
 }
 
 impl PublisherStats {
-    /// Seconds since the last accepted PUBLISH by the wall clock, `None` before the first.
-    pub fn last_ack_age_s(&self) -> Option<f64> {
-        match self.last_ack_unix_ms.load(Relaxed) {
-            0 => None,
-            at => Some(unix_ms().saturating_sub(at) as f64 / 1000.0),
-        }
-    }
-
     pub(super) fn note_ack(&self) {
         add(&self.acked_total);
         set(&self.last_ack_unix_ms, unix_ms());

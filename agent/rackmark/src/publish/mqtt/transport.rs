@@ -1,5 +1,6 @@
 //! One connection to a broker, seen from the publisher.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::publisher::Will;
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
-    /// Host name or address; an IPv6 address in brackets.
+    /// Host name or address, an IPv6 address with or without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -19,9 +20,20 @@ pub struct Broker {
     pub security: Security,
 }
 
+impl Broker {
+    /// The host as it stands before a port: an IPv6 address in brackets.
+    pub(super) fn url_host(&self) -> Cow<'_, str> {
+        if self.host.contains(':') && !self.host.starts_with('[') {
+            Cow::Owned(format!("[{}]", self.host))
+        } else {
+            Cow::Borrowed(&self.host)
+        }
+    }
+}
+
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        write!(f, "{}:{}", self.url_host(), self.port)
     }
 }
 

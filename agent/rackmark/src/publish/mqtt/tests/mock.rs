@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::super::{
+use super::super::transport::{
     Broker, CloseCause, ConnAckFacts, ConnectOptions, Connection, Link, LinkEvent, SendRefused, Transport,
     TransportError,
 };

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Broker, Incoming, Outbox, Publisher, PublisherConfig, Security, StatsSnapshot, Transport, Will};
+use super::transport::Transport;
+use super::{Broker, Incoming, Outbox, Publisher, PublisherConfig, Security, StatsSnapshot, Will};
 
 /// A running publisher.
 struct Running {

@@ -371,3 +371,21 @@ async fn a_wrong_password_is_refused_and_the_right_one_taken() {
         assert_eq!(running.stats().connects_total > 0, connects, "{password}");
     }
 }
+
+#[tokio::test]
+async fn an_ipv6_address_needs_no_brackets() {
+    let Ok(port) =
+        TcpListener::bind("[::1]:0").and_then(|listener| listener.local_addr()).map(|at| at.port())
+    else {
+        println!("skipped: this machine has no IPv6");
+        return;
+    };
+    let lines = format!("listener {port} ::1");
+    let Some(_mosquitto) = Mosquitto::start(&lines) else { return };
+    for host in ["::1", "[::1]"] {
+        let at = super::super::Broker { host: host.to_owned(), ..broker(port) };
+        assert_eq!(at.to_string(), format!("[::1]:{port}"));
+        let running = run_with(config(vec![at]), 100);
+        running.until("connected", |stats| stats.connected == 1).await;
+    }
+}

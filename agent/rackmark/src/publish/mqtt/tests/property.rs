@@ -9,7 +9,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::super::session::window;
-use super::super::{BacklogLimits, Class, ConnAckFacts, Outbox, Retain};
+use super::super::transport::ConnAckFacts;
+use super::super::{BacklogLimits, Class, Outbox, Retain};
 use super::mock::{MockBroker, MockConnection, Plan, Published, facts, lost, mock};
 use super::{broker, config, start};
 

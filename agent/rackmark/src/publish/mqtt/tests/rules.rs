@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::super::{BacklogLimits, Class, CloseCause, ConnAckFacts, LinkEvent, Outbox, Retain};
+use super::super::transport::{CloseCause, ConnAckFacts, LinkEvent};
+use super::super::{BacklogLimits, Class, Outbox, Retain};
 use super::mock::{MockBroker, MockConnection, Plan, Published, facts, lost, mock};
 use super::{Running, broker, config, start};
 
