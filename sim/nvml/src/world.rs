@@ -282,6 +282,13 @@ impl World {
         self.incarnation.load(Ordering::Acquire)
     }
 
+    /// Whether the loaded driver is of this major and minor version or a later one.
+    pub fn driver_is_at_least(&self, wanted: (u32, u32)) -> bool {
+        let version = self.driver_version.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= wanted
+    }
+
     /// The loaded driver's version.
     pub fn driver_version(&self) -> String {
         self.driver_version.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -32,6 +32,12 @@ def field(handle, number, scope=0):
     return {1: value.value.uiVal, 3: value.value.ullVal, 5: value.value.siVal}[value.valueType]
 
 
+def clock_event_field(handle, number):
+    """CUDA 13 update 1 (driver 580.82) moved the clock event counters by 18 numbers."""
+    major, minor = (int(part) for part in n.nvmlSystemGetDriverVersion().split(".")[:2])
+    return field(handle, number + 18 if (major, minor) >= (580, 82) else number)
+
+
 def handle(index=0):
     return n.nvmlDeviceGetHandleByIndex(index)
 
@@ -117,9 +123,9 @@ def readings(h):
         "clock_event_reasons_supported_bitmask": get(n.nvmlDeviceGetSupportedClocksEventReasons, h),
         "sw_power_cap_time_nanoseconds": field(h, 74),
         "sync_boost_time_nanoseconds": field(h, 76),
-        "sw_thermal_time_nanoseconds": field(h, 251),
-        "hw_thermal_time_nanoseconds": field(h, 252),
-        "hw_power_brake_time_nanoseconds": field(h, 253),
+        "sw_thermal_time_nanoseconds": clock_event_field(h, 251),
+        "hw_thermal_time_nanoseconds": clock_event_field(h, 252),
+        "hw_power_brake_time_nanoseconds": clock_event_field(h, 253),
         "pcie_link_generation": get(n.nvmlDeviceGetCurrPcieLinkGeneration, h),
         "pcie_link_generation_max": get(n.nvmlDeviceGetMaxPcieLinkGeneration, h),
         "pcie_link_generation_gpu_max": get(n.nvmlDeviceGetGpuMaxPcieLinkGeneration, h),
@@ -232,7 +238,7 @@ CSV = {
     "clocks.max.graphics": "clock_graphics_max_megahertz", "clocks.max.sm": "clock_sm_max_megahertz",
     "clocks.max.memory": "clock_memory_max_megahertz", "mig.mode.current": "mig_mode_current",
     "mig.mode.pending": "mig_mode_pending", "gsp.mode.current": "gsp_mode_current", "gsp.mode.default": "gsp_mode_default",
-    "display_mode": "display_mode", "display_active": "display_active", "persistence_mode": "persistence_mode",
+    "display_attached": "display_mode", "display_active": "display_active", "persistence_mode": "persistence_mode",
     "accounting.mode": "accounting_mode", "accounting.buffer_size": "accounting_buffer_size",
     "gpu_recovery_action": "recovery_action", "pci.device_id": "pci_device_id", "pci.sub_device_id": "pci_subsystem_id",
     "platform.module_id": "module_id", "compute_mode": "compute_mode",

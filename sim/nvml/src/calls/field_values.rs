@@ -140,8 +140,23 @@ fn old_link_errors(here: &Here, id: u32) -> Option<Result<u64, Ret>> {
     Some(link_errors(here, link + id - first, *kind))
 }
 
+/// CUDA 13 update 1 gave the clock event counters (251 to 255) the numbers 269
+/// to 273, and theirs to power smoothing, which nothing here has.
+fn renumbered(here: &Here, id: u32) -> Result<u32, Ret> {
+    match (id, here.world.driver_is_at_least((580, 82))) {
+        (269..=273, true) => Ok(id - 18),
+        (251..=268, true) | (256..=273, false) => Err(abi::NOT_SUPPORTED),
+        (same, _) => Ok(same),
+    }
+}
+
 fn value(here: &Here, id: u32, scope: u32) -> Result<Typed, Ret> {
     field_return(&here.state, id)?;
+    let id = if id > 250 { renumbered(here, id)? } else { id };
+    // Limits have the scopes of the power fields; no profile has a module's.
+    if (187..=192).contains(&id) && scope != 0 {
+        return Err(abi::NOT_SUPPORTED);
+    }
     let plain = PLAIN_AT.get(id as usize).and_then(|at| PLAIN.get(usize::from(*at)));
     if let Some((_, kind, field)) = plain {
         return match kind {

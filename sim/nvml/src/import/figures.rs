@@ -167,7 +167,8 @@ const FIGURES: &[(Field, &str, &str, Kind)] = &[
     (Field::RECOVERY_ACTION, "gpu_recovery_action", "GPU Recovery Action", Word(RECOVERY)),
     (Field::COMPUTE_MODE, "compute_mode", "Compute Mode", Word(COMPUTE_MODES)),
     (Field::PERSISTENCE_MODE, "persistence_mode", "Persistence Mode", Switch),
-    (Field::DISPLAY_MODE, "display_mode", "Display Mode", Switch),
+    // The call that was named for the mode says whether a display is attached.
+    (Field::DISPLAY_MODE, "display_attached", "Display Attached", Switch),
     (Field::DISPLAY_ACTIVE, "display_active", "Display Active", Switch),
     (Field::ACCOUNTING_MODE, "accounting.mode", "Accounting Mode", Switch),
     (Field::ACCOUNTING_BUFFER, "accounting.buffer_size", "Accounting Mode Buffer Size", Whole),

@@ -188,7 +188,7 @@ mod tests {
 
     fn small() -> String {
         let rule = "#".repeat(80);
-        let head = "name, serial, uuid, pci.bus_id, power.draw [W], temperature.memory, memory.total [MiB], display_mode, fan.speed [%]";
+        let head = "name, serial, uuid, pci.bus_id, power.draw [W], temperature.memory, memory.total [MiB], clocks.applications.graphics [MHz], fan.speed [%]";
         let mut text = format!(
             "{rule}\n# capabilities :: version\n# $ x\n{rule}\nNVML version        : 555.1\nDRIVER version      : 555.1.2\nCUDA Version        : 12.5\n"
         );
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(load(Field::TEMPERATURE_MEMORY), Ok(40));
         assert_eq!(load(Field::TLIMIT_SLOWDOWN), Ok(-2));
         assert_eq!(load(Field::MEMORY_TOTAL), Ok(3 << 20));
-        assert_eq!(load(Field::DISPLAY_MODE), Err(abi::DEPRECATED));
+        assert_eq!(load(Field::CLOCK_APPLICATION), Err(abi::DEPRECATED));
         assert_eq!(load(Field::FAN_SPEED), Err(abi::NOT_SUPPORTED));
         assert_eq!(profile.texts[Text::Serial as usize].as_deref(), Ok("sim"));
         let (_, process) = &profile.load.processes[0];
