@@ -1,6 +1,6 @@
 //! One HTTP request at a time, timed.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,47 @@ pub fn get(port: u16, path: &str, accept: &str) -> Outcome<Response> {
         return Err(format!("{path}: {}", head.lines().next().unwrap_or("")).into());
     }
     Ok(Response { head: head.to_owned(), body: body.to_owned(), took })
+}
+
+/// A connection that stays open from scrape to scrape, as Prometheus keeps it.
+pub struct Scraper(BufReader<TcpStream>);
+
+impl Scraper {
+    /// Connects to a port on loopback.
+    ///
+    /// # Errors
+    /// Where nothing listens there.
+    pub fn connect(port: u16) -> Outcome<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufReader::with_capacity(256 * 1024, stream)))
+    }
+
+    /// From sending the request until the last byte of the answer; and its length.
+    ///
+    /// # Errors
+    /// Where the answer is no success, or does not come.
+    pub fn scrape(&mut self) -> Outcome<(Duration, usize)> {
+        let began = Instant::now();
+        self.0.get_mut().write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        if !line.starts_with("HTTP/1.1 200") {
+            return Err(line.into());
+        }
+        let mut length = None;
+        while line.trim_end() != "" {
+            line.clear();
+            self.0.read_line(&mut line)?;
+            if let Some(stated) = line.to_lowercase().strip_prefix("content-length:") {
+                length = Some(stated.trim().parse()?);
+            }
+        }
+        let mut body = vec![0; length.ok_or("no length")?];
+        self.0.read_exact(&mut body)?;
+        Ok((began.elapsed(), body.len()))
+    }
 }
 
 /// The value of one series in a classic scrape, written exactly as there.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
+use rackmark_e2e::http::Scraper;
 use rackmark_e2e::process::{binary, cpu_time, private_bytes};
 use rackmark_e2e::sim::Sim;
 use rackmark_e2e::stats::percentile;
@@ -44,9 +45,10 @@ pub(crate) fn measure() -> Outcome<()> {
     let share = (used()? - before).as_secs_f64() / began.elapsed().as_secs_f64();
     figure("cpu_percent", share * 100.0, "percent_of_a_core")?;
 
+    let mut scraper = Scraper::connect(agent.metrics)?;
     let mut times = Vec::with_capacity(SCRAPES);
     for _ in 0..SCRAPES {
-        times.push(agent.scrape()?.took);
+        times.push(scraper.scrape()?.0);
         std::thread::sleep(Duration::from_millis(20));
     }
     figure("scrape_p50_ms", percentile(&mut times, 0.5).as_secs_f64() * 1e3, "ms")?;

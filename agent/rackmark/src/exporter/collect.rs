@@ -1,9 +1,9 @@
 //! What is exported, in order. Labels are few: a GPU is its slot, and
 //! `rackmark_gpu_info` joins it to everything else it is called.
 
-use rackmark_model::{GpuState, Verdict};
+use rackmark_model::{GpuState, Reading, Value, Verdict};
 
-use super::names::Names;
+use super::names::{Family, Names};
 use super::{Decimal, Kind, Sink};
 use crate::publish::mqtt::StatsSnapshot;
 use crate::sampling::roster::{Gpu, Roster};
@@ -43,21 +43,21 @@ const STATES: [GpuState; 11] = [
 const VERDICTS: [Verdict; 4] = [Verdict::Schedulable, Verdict::Draining, Verdict::Unusable, Verdict::Unknown];
 
 const fn milliseconds(value: u64) -> Decimal {
-    Decimal { digits: value as i128, decimals: 3 }
+    Decimal::scaled(value, 3)
 }
 
 const fn flag(value: bool) -> Decimal {
     Decimal::whole(value as u64)
 }
 
-/// Hands every metric to `sink`.
-pub fn collect(roster: &Roster, names: &Names, around: &Around<'_>, sink: &mut impl Sink) {
+/// Hands what changes from sample to sample to `sink`.
+pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &mut impl Sink) {
     node(roster, around, sink);
     sources(roster, around, sink);
     let slots: Vec<String> = roster.gpus.iter().map(|gpu| gpu.identity.slot.to_string()).collect();
     let gpus: Vec<(&Gpu, &str)> = roster.gpus.iter().zip(slots.iter().map(String::as_str)).collect();
     gpu_states(&gpus, sink);
-    readings(&gpus, names, sink);
+    readings(&gpus, &names.fast, |gpu, take| gpu.fast.each(take), sink);
     if let Some(mqtt) = &around.mqtt {
         publisher(mqtt, around, sink);
     }
@@ -67,6 +67,26 @@ pub fn collect(roster: &Roster, names: &Names, around: &Around<'_>, sink: &mut i
         sink.family("process_cpu_seconds", Kind::Counter, "Processor time of the daemon.");
         sink.point(&[], milliseconds(process.cpu_time.as_millis() as u64));
     }
+}
+
+/// Hands what stays as it is until [`Roster::settled`] moves on to `sink`:
+/// names, inventory, slow readings.
+pub fn collect_settled(roster: &Roster, names: &Names, sink: &mut impl Sink) {
+    let slots: Vec<String> = roster.gpus.iter().map(|gpu| gpu.identity.slot.to_string()).collect();
+    let gpus: Vec<(&Gpu, &str)> = roster.gpus.iter().zip(slots.iter().map(String::as_str)).collect();
+    gpu_info(&gpus, sink);
+    let slow = |gpu: &Gpu, take: &mut dyn FnMut(usize, Reading<Value<'_>>)| {
+        if let Some(known) = gpu.slow.as_ref().filter(|_| gpu.absence().is_none()) {
+            known.slow.each(take);
+        }
+    };
+    readings(&gpus, &names.slow, slow, sink);
+    let inventory = |gpu: &Gpu, take: &mut dyn FnMut(usize, Reading<Value<'_>>)| {
+        if let Some(known) = &gpu.inventory {
+            known.each(take);
+        }
+    };
+    readings(&gpus, &names.inventory, inventory, sink);
 }
 
 fn node(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
@@ -107,7 +127,7 @@ fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     sink.point(&[("source", "nvml_slow")], flag(fast_ok && oldest_slow.is_some()));
     if let Some(taken) = fast {
         sink.family("rackmark_source_duration_seconds", Kind::Gauge, "How long the newest attempt of this source took.");
-        sink.point(&[("source", "nvml_fast")], Decimal { digits: i128::from(taken.took_us), decimals: 6 });
+        sink.point(&[("source", "nvml_fast")], Decimal::scaled(taken.took_us, 6));
         sink.family("rackmark_source_age_seconds", Kind::Gauge, "Age of the newest data of this source.");
         sink.point(&[("source", "nvml_fast")], milliseconds(around.now_boot_ms.saturating_sub(taken.boot_ms)));
         if let Some(oldest) = oldest_slow {
@@ -129,7 +149,7 @@ fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     sink.point(&[], Decimal::whole(sampler.stuck.len() as u64));
 }
 
-fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     sink.family("rackmark_gpu_info", Kind::Gauge, "Everything a GPU is called.");
     for (gpu, slot) in gpus {
         let identity = &gpu.identity;
@@ -156,6 +176,9 @@ fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
             Decimal::whole(1),
         );
     }
+}
+
+fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     sink.family("rackmark_gpu_up", Kind::Gauge, "1 while the readings of this GPU are current.");
     for (gpu, slot) in gpus {
         sink.point(&[("gpu", slot)], flag(gpu.absence().is_none()));
@@ -193,36 +216,27 @@ fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
 }
 
 /// One family per reading, its points from every GPU that has it.
-fn readings<'a>(gpus: &[(&Gpu, &'a str)], names: &Names, sink: &mut impl Sink) {
-    let gather = |count: usize| vec![Vec::<(&'a str, Decimal)>::new(); count];
-    let mut fast = gather(names.fast.len());
-    let mut slow = gather(names.slow.len());
-    let mut inventory = gather(names.inventory.len());
-    for (gpu, slot) in gpus {
-        let keep = |points: &mut Vec<Vec<(&'a str, Decimal)>>, families: &[super::names::Family], at: usize, reading| {
-            if let Ok(value) = reading
-                && let Some(value) = families[at].value(value)
-            {
-                points[at].push((*slot, value));
-            }
-        };
-        gpu.fast.each(|at, reading| keep(&mut fast, &names.fast, at, reading));
-        if gpu.absence().is_none()
-            && let Some(known) = &gpu.slow
-        {
-            known.slow.each(|at, reading| keep(&mut slow, &names.slow, at, reading));
-        }
-        if let Some(known) = &gpu.inventory {
-            known.each(|at, reading| keep(&mut inventory, &names.inventory, at, reading));
-        }
+fn readings(
+    gpus: &[(&Gpu, &str)],
+    families: &[Family],
+    each: impl Fn(&Gpu, &mut dyn FnMut(usize, Reading<Value<'_>>)),
+    sink: &mut impl Sink,
+) {
+    let mut table = vec![None; gpus.len() * families.len()];
+    for (row, (gpu, _)) in gpus.iter().enumerate() {
+        each(gpu, &mut |at, reading| {
+            table[row * families.len() + at] = reading.ok().and_then(|value| families[at].value(value));
+        });
     }
-    let classes = [(&names.fast, fast), (&names.slow, slow), (&names.inventory, inventory)];
-    for (families, points) in classes {
-        for (family, points) in families.iter().zip(points).filter(|(_, points)| !points.is_empty()) {
-            sink.family(&family.name, family.kind, family.help);
-            for (slot, value) in points {
-                sink.point(&[("gpu", slot)], value);
+    for (at, family) in families.iter().enumerate() {
+        let mut begun = false;
+        for (row, (_, slot)) in gpus.iter().enumerate() {
+            let Some(value) = table[row * families.len() + at] else { continue };
+            if !begun {
+                sink.family(&family.name, family.kind, family.help);
+                begun = true;
             }
+            sink.point(&[("gpu", slot)], value);
         }
     }
 }

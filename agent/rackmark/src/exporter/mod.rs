@@ -22,8 +22,10 @@ pub enum Kind {
 /// written as 627.4 W without rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal {
+    /// Below zero.
+    pub negative: bool,
     /// The digits.
-    pub digits: i128,
+    pub digits: u64,
     /// How many of them stand behind the point; negative adds zeros.
     pub decimals: i8,
 }
@@ -31,12 +33,18 @@ pub struct Decimal {
 impl Decimal {
     /// A whole number.
     pub const fn whole(value: u64) -> Self {
-        Self { digits: value as i128, decimals: 0 }
+        Self::scaled(value, 0)
+    }
+
+    /// `value` in units of ten to the power of minus `decimals`.
+    pub const fn scaled(value: u64, decimals: i8) -> Self {
+        Self { negative: false, digits: value, decimals }
     }
 
     /// The nearest floating point number.
     pub fn as_f64(self) -> f64 {
-        self.digits as f64 / 10f64.powi(i32::from(self.decimals))
+        let value = self.digits as f64 / 10f64.powi(i32::from(self.decimals));
+        if self.negative { -value } else { value }
     }
 }
 

@@ -64,13 +64,13 @@ fn base_unit(unit: Unit) -> (&'static str, i8) {
 impl Family {
     /// The reading in the base unit; texts have no number.
     pub fn value(&self, value: Value<'_>) -> Option<Decimal> {
-        let digits = match value {
-            Value::Unsigned(number) => i128::from(number),
-            Value::Signed(number) => i128::from(number),
-            Value::Flag(flag) => i128::from(flag),
+        let (negative, digits) = match value {
+            Value::Unsigned(number) => (false, number),
+            Value::Signed(number) => (number < 0, number.unsigned_abs()),
+            Value::Flag(flag) => (false, u64::from(flag)),
             Value::Text(_) => return None,
         };
-        Some(Decimal { digits, decimals: self.decimals })
+        Some(Decimal { negative, digits, decimals: self.decimals })
     }
 }
 

@@ -16,7 +16,7 @@ use rackmark_hardware::process::ProcessUsage;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::collect::{Around, collect};
+use super::collect::{Around, collect_live, collect_settled};
 use super::names::Names;
 use super::openmetrics::Collected;
 use super::text::ClassicText;
@@ -52,7 +52,12 @@ pub struct Exporter {
     mqtt: Option<Arc<PublisherStats>>,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
+    /// The settled part of the classic text, and of which state it is.
+    settled: Mutex<Option<(u64, String)>>,
 }
+
+/// What a scrape of eight GPUs needs, so that the text rarely grows.
+const ROOM: usize = 64 * 1024;
 
 /// Own memory is read at most this often: the kernel walks the page tables for it.
 const PROCESS_USAGE_MS: u64 = 10_000;
@@ -64,7 +69,7 @@ impl Exporter {
         config: watch::Receiver<Arc<Config>>,
         mqtt: Option<Arc<PublisherStats>>,
     ) -> Self {
-        Self { roster, config, mqtt, names: Names::new(), process: Mutex::new(None) }
+        Self { roster, config, mqtt, names: Names::new(), process: Mutex::new(None), settled: Mutex::new(None) }
     }
 
     /// Binds the address now, so that a taken port is an error at start, and
@@ -133,10 +138,19 @@ impl Exporter {
     fn classic(&self) -> String {
         let config = self.config.borrow().clone();
         let around = self.around(&config);
-        let mut text = ClassicText::with_capacity(128 * 1024);
         let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
-        collect(&roster, &self.names, &around, &mut text);
-        text.finish()
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if settled.as_ref().is_none_or(|(of, _)| *of != roster.settled) {
+            let mut text = ClassicText::with_capacity(ROOM);
+            collect_settled(&roster, &self.names, &mut text);
+            *settled = Some((roster.settled, text.finish()));
+        }
+        let settled = settled.as_ref().map_or("", |(_, text)| text);
+        let mut text = ClassicText::with_capacity(ROOM + settled.len());
+        collect_live(&roster, &self.names, &around, &mut text);
+        let mut text = text.finish();
+        text.push_str(settled);
+        text
     }
 
     fn openmetrics(&self) -> Result<String, std::fmt::Error> {
@@ -145,7 +159,8 @@ impl Exporter {
         let mut collected = Collected::default();
         {
             let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
-            collect(&roster, &self.names, &around, &mut collected);
+            collect_live(&roster, &self.names, &around, &mut collected);
+            collect_settled(&roster, &self.names, &mut collected);
         }
         collected.into_text()
     }

@@ -321,7 +321,7 @@ impl Feed {
         let (kind, slot, at) = match change {
             Change::DriverBack { version } => (EventKind::DriverBack { version: version.clone() }, None, now),
             Change::DriverGone { .. } => (EventKind::DriverGone, None, now),
-            Change::Answering { slot } => (EventKind::GpuRestored, Some(*slot), now),
+            Change::Answering { slot, again: true } => (EventKind::GpuRestored, Some(*slot), now),
             Change::Unresponsive { slot, function, for_ms } => {
                 let since_unix_ms = now.saturating_sub(*for_ms);
                 (EventKind::GpuUnresponsive { call: function.clone(), since_unix_ms }, Some(*slot), now)
@@ -338,7 +338,10 @@ impl Feed {
                 }
                 return;
             }
-            Change::Appeared { .. } | Change::Absent { .. } | Change::Inventory { .. } => return,
+            Change::Appeared { .. }
+            | Change::Answering { again: false, .. }
+            | Change::Absent { .. }
+            | Change::Inventory { .. } => return,
         };
         self.event(kind, at, slot, roster);
     }

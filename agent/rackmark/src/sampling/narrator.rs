@@ -34,8 +34,9 @@ fn narrate(change: &Change, roster: &Roster) {
             tracing::info!(version, simulated = roster.simulated(), "NVIDIA driver answers");
         }
         Change::DriverGone { cause } => tracing::warn!(cause, "NVIDIA driver cannot be used, trying again"),
-        Change::Appeared { slot } => tracing::info!("{} found", gpu(slot)),
-        Change::Answering { slot } => tracing::info!("{} answers", gpu(slot)),
+        Change::Appeared { slot } => tracing::debug!("{} found", gpu(slot)),
+        Change::Answering { slot, again: false } => tracing::debug!("{} answers", gpu(slot)),
+        Change::Answering { slot, again: true } => tracing::info!("{} answers again", gpu(slot)),
         Change::Unresponsive { slot, function, for_ms } if function.is_empty() => {
             tracing::error!(for_ms, "{} is unresponsive: its sampler fell silent", gpu(slot));
         }

@@ -162,10 +162,12 @@ pub enum Change {
         /// Which.
         slot: u8,
     },
-    /// A GPU answers again.
+    /// A GPU answers.
     Answering {
         /// Which.
         slot: u8,
+        /// It had been found not to before.
+        again: bool,
     },
     /// A GPU hangs.
     Unresponsive {
@@ -247,6 +249,8 @@ pub struct Roster {
     pub taken: Option<Taken>,
     /// The sampler process.
     pub sampler: SamplerHealth,
+    /// Moves on whenever something other than fast readings changed.
+    pub settled: u64,
     /// Reports about GPUs that no sample named yet: slots are given in the
     /// order of a sample, which is that of the PCI addresses.
     early: Vec<SamplerReport>,
@@ -296,6 +300,12 @@ impl Roster {
 
     /// Takes one report of the sampler; returns what changed by it.
     pub fn take(&mut self, report: &SamplerReport) -> Vec<Change> {
+        let changes = self.take_report(report);
+        self.settled += u64::from(!changes.is_empty());
+        changes
+    }
+
+    fn take_report(&mut self, report: &SamplerReport) -> Vec<Change> {
         let mut changes = Vec::new();
         match report {
             SamplerReport::Hello { pid } => self.sampler.pid = Some(*pid),
@@ -325,7 +335,7 @@ impl Roster {
             SamplerReport::Sample(sample) => {
                 self.take_sample(sample, &mut changes);
                 for report in std::mem::take(&mut self.early) {
-                    changes.extend(self.take(&report));
+                    changes.extend(self.take_report(&report));
                 }
             }
             SamplerReport::Event(event) => {
@@ -351,6 +361,7 @@ impl Roster {
                 changes.push(Change::Unresponsive { slot: gpu.identity.slot, function: String::new(), for_ms });
             }
         }
+        self.settled += 1;
         changes
     }
 
@@ -365,6 +376,7 @@ impl Roster {
                 changes.push(Change::Absent { slot: gpu.identity.slot, why });
             }
         }
+        self.settled += 1;
         changes
     }
 
@@ -445,7 +457,10 @@ fn take_gpu(gpu: &mut Gpu, new: &GpuSample, changes: &mut Vec<Change>) {
     };
     if standing != gpu.standing {
         match &standing {
-            Standing::Answering if gpu.standing != Standing::Slow => changes.push(Change::Answering { slot }),
+            Standing::Answering if gpu.standing != Standing::Slow => {
+                let again = gpu.standing != Standing::Absent(NoData::NotSampled);
+                changes.push(Change::Answering { slot, again });
+            }
             Standing::Unresponsive { function } => changes.push(Change::Unresponsive {
                 slot,
                 function: function.clone(),

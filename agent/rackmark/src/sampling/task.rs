@@ -303,7 +303,7 @@ impl<O: Observer> Sampling<O> {
             self.observer.reported(&roster, Some(report), &changes);
             for change in &changes {
                 let (slot, answering) = match change {
-                    Change::Answering { slot } => (*slot, true),
+                    Change::Answering { slot, .. } => (*slot, true),
                     Change::Unresponsive { slot, .. } => (*slot, false),
                     _ => continue,
                 };
