@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
+use crate::Outcome;
 use crate::http::{self, Response};
 use crate::process::{Process, binary, children, free_port, name, wait_for};
 use crate::sim::Sim;
-use crate::Outcome;
 
 /// What the agent is given.
 pub struct Setup {
@@ -94,7 +94,13 @@ impl Agent {
         fs::write(&config, configuration(setup, folder.path(), metrics))?;
         let log = fs::File::create(folder.path().join("log"))?;
         let mut command = Command::new(binary("rackmark"));
-        command.arg("run").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
         let started = Instant::now();
         Ok(Self { process: Process::start(&mut command)?, folder, metrics, started })
@@ -106,7 +112,9 @@ impl Agent {
     /// Where that takes more than ten seconds.
     pub fn sampling(setup: &Setup) -> Outcome<Self> {
         let agent = Self::start(setup)?;
-        agent.wait("a GPU that answers", Duration::from_secs(10), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"0\"} 1"))?;
+        agent.wait("a GPU that answers", Duration::from_secs(10), |scrape| {
+            scrape.contains("rackmark_gpu_up{gpu=\"0\"} 1")
+        })?;
         Ok(agent)
     }
 
@@ -122,10 +130,19 @@ impl Agent {
     ///
     /// # Errors
     /// Where that does not happen in time; shows the log.
-    pub fn wait(&self, what: &str, longest: Duration, mut want: impl FnMut(&str) -> bool) -> Outcome<(String, Duration)> {
+    pub fn wait(
+        &self,
+        what: &str,
+        longest: Duration,
+        mut want: impl FnMut(&str) -> bool,
+    ) -> Outcome<(String, Duration)> {
         let began = Instant::now();
-        let found = wait_for(what, longest, || self.scrape().ok().map(|response| response.body).filter(|body| want(body)));
-        found.map(|body| (body, began.elapsed())).map_err(|error| format!("{error}; log:\n{}", self.log()).into())
+        let found = wait_for(what, longest, || {
+            self.scrape().ok().map(|response| response.body).filter(|body| want(body))
+        });
+        found
+            .map(|body| (body, began.elapsed()))
+            .map_err(|error| format!("{error}; log:\n{}", self.log()).into())
     }
 
     /// What it has logged.
@@ -144,7 +161,9 @@ impl Agent {
     /// Where there is none within five seconds.
     pub fn sampler(&self) -> Outcome<u32> {
         wait_for("a sampler", Duration::from_secs(5), || {
-            children(self.process.pid()).into_iter().find(|pid| name(*pid).is_some_and(|name| name.starts_with("rackmark-sampl")))
+            children(self.process.pid())
+                .into_iter()
+                .find(|pid| name(*pid).is_some_and(|name| name.starts_with("rackmark-sampl")))
         })
     }
 

@@ -34,13 +34,20 @@ impl Mosquitto {
     pub fn on(port: u16) -> Outcome<Self> {
         let folder = TempDir::new()?;
         let config = folder.path().join("mosquitto.conf");
-        fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 10000\n"))?;
+        fs::write(
+            &config,
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 10000\n"),
+        )?;
         // Debian keeps it where an ordinary user's search path does not look.
-        let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|path| fs::exists(path).unwrap_or(false));
+        let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]
+            .into_iter()
+            .find(|path| fs::exists(path).unwrap_or(false));
         let mut command = Command::new(program.unwrap_or("mosquitto"));
         command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process::start(&mut command)?;
-        wait_for("mosquitto", Duration::from_secs(5), || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())?;
+        wait_for("mosquitto", Duration::from_secs(5), || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+        })?;
         Ok(Self { _process: process, _folder: folder, port })
     }
 }

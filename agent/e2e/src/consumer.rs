@@ -39,7 +39,18 @@ impl Buyer {
     /// Where mosquitto's clients are missing.
     pub fn subscribe(port: u16) -> Outcome<Self> {
         let mut command = Command::new("mosquitto_sub");
-        command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-V", "mqttv5", "-q", "1", "-t", "rackmark/v1/#"]);
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-V",
+            "mqttv5",
+            "-q",
+            "1",
+            "-t",
+            "rackmark/v1/#",
+        ]);
         command.args(["-F", "%t %r %x"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = Process::start(&mut command)?;
         let output = process.child().stdout.take().ok_or("no output of mosquitto_sub")?;
@@ -62,7 +73,8 @@ impl Buyer {
                 let topic = parts.next()?.to_owned();
                 let retained = parts.next()? == "1";
                 let payload = from_hex(parts.next().unwrap_or(""))?;
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+                let now =
+                    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
                 let outcome = self.consumer.accept(&topic, &payload, now);
                 Some(Judged { topic, payload, retained, outcome })
             }
@@ -74,13 +86,19 @@ impl Buyer {
     ///
     /// # Errors
     /// Where none is picked in time.
-    pub fn wait_for<T>(&mut self, what: &str, longest: Duration, mut want: impl FnMut(&Judged, &Body) -> Option<T>) -> Outcome<T> {
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        longest: Duration,
+        mut want: impl FnMut(&Judged, &Body) -> Option<T>,
+    ) -> Outcome<T> {
         let end = Instant::now() + longest;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let Some(judged) = self.next(left) else { break };
             if let Ok(accepted) = &judged.outcome {
                 let released = accepted.released.iter().flatten();
-                let bodies = std::iter::once(accepted).chain(released).filter_map(|accepted| accepted.body.as_ref());
+                let bodies =
+                    std::iter::once(accepted).chain(released).filter_map(|accepted| accepted.body.as_ref());
                 for body in bodies {
                     if let Some(found) = want(&judged, body) {
                         return Ok(found);
@@ -106,16 +124,24 @@ impl Buyer {
     ///
     /// # Errors
     /// Where none comes in time.
-    pub fn capacity(&mut self, audience: Audience, longest: Duration, mut want: impl FnMut(&Capacity) -> bool) -> Outcome<Capacity> {
+    pub fn capacity(
+        &mut self,
+        audience: Audience,
+        longest: Duration,
+        mut want: impl FnMut(&Capacity) -> bool,
+    ) -> Outcome<Capacity> {
         self.wait_for("capacity", longest, |_, body| match body {
-            Body::Capacity(capacity) if capacity.audience == audience && want(capacity) => Some(capacity.clone()),
+            Body::Capacity(capacity) if capacity.audience == audience && want(capacity) => {
+                Some(capacity.clone())
+            }
             _ => None,
         })
     }
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.bytes().map(|c| char::from(c).to_digit(16).map(|digit| digit as u8)).collect();
+    let digits: Option<Vec<u8>> =
+        text.bytes().map(|c| char::from(c).to_digit(16).map(|digit| digit as u8)).collect();
     let digits = digits?;
     digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }

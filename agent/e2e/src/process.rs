@@ -91,7 +91,9 @@ impl Drop for Process {
 /// Private memory of a process in bytes (`Private_Clean` + `Private_Dirty`).
 pub fn private_bytes(pid: u32) -> Outcome<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let private = rollup.lines().filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"));
+    let private = rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"));
     let kib = private.filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
     Ok(kib.sum::<u64>() * 1024)
 }
@@ -101,7 +103,8 @@ pub fn cpu_time(pid: u32) -> Outcome<Duration> {
     let mut nanoseconds = 0u64;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
         let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
-        nanoseconds += text.split_ascii_whitespace().next().and_then(|ran| ran.parse::<u64>().ok()).unwrap_or(0);
+        nanoseconds +=
+            text.split_ascii_whitespace().next().and_then(|ran| ran.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(nanoseconds))
 }
@@ -110,7 +113,9 @@ pub fn cpu_time(pid: u32) -> Outcome<Duration> {
 pub fn children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    lists
+        .flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 /// The command name of a process; none once it is gone or only a zombie.
@@ -133,7 +138,9 @@ pub fn in_uninterruptible_sleep(pid: u32) -> bool {
 pub fn holds(pid: u32, part: &str) -> bool {
     let mapped = fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(part));
     let open = fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|files| {
-        files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|path| path.to_string_lossy().contains(part)))
+        files
+            .flatten()
+            .any(|file| fs::read_link(file.path()).is_ok_and(|path| path.to_string_lossy().contains(part)))
     });
     mapped || open
 }

@@ -45,7 +45,9 @@ impl Sim {
     fn prepare(arguments: &[String]) -> Outcome<Self> {
         let sim = Self { folder: TempDir::new()? };
         let library = binary("libnvidia_ml.so");
-        sim.call(Command::new(binary("nvml-sim")).arg("prepare").args(arguments).arg("--library").arg(library))?;
+        sim.call(
+            Command::new(binary("nvml-sim")).arg("prepare").args(arguments).arg("--library").arg(library),
+        )?;
         Ok(sim)
     }
 
@@ -75,7 +77,11 @@ impl Sim {
         let mut command = Command::new(binary("nvml-sim"));
         command.arg("do").arg("--dir").arg(self.path()).args(line.split(' '));
         let output = command.output()?;
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned().into()) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
     }
 
     /// Changes the simulated sysfs, such as `suspend 1`.
@@ -86,6 +92,10 @@ impl Sim {
         let mut command = Command::new(binary("nvml-sim"));
         command.arg("sysfs").arg("--dir").arg(self.path()).args(line.split(' '));
         let output = command.output()?;
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned().into()) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
     }
 }

@@ -58,14 +58,16 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
 
     let outbox = Outbox::new(BACKLOG);
     let stats = (!config.brokers.is_empty()).then(|| outbox.stats());
-    let feed = SharedFeed::new(Feed::begin(session, outbox.clone(), config_now.clone(), state, machine(&config)));
+    let feed =
+        SharedFeed::new(Feed::begin(session, outbox.clone(), config_now.clone(), state, machine(&config)));
 
     let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone());
-    let (address, exporter_thread) = exporter
-        .serve(stopping.clone())
-        .map_err(|error| Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address"))?;
-    let control = ControlSocket::bind(&config.control_socket, &config.admin_group)
-        .map_err(|error| Failure::new(Code::Unavailable, error).hint("is another agent running? see control.socket"))?;
+    let (address, exporter_thread) = exporter.serve(stopping.clone()).map_err(|error| {
+        Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
+    })?;
+    let control = ControlSocket::bind(&config.control_socket, &config.admin_group).map_err(|error| {
+        Failure::new(Code::Unavailable, error).hint("is another agent running? see control.socket")
+    })?;
 
     let (requests, requested) = mpsc::channel(8);
     let verbs = Arc::new(Verbs {
@@ -171,7 +173,10 @@ fn reload(path: &Path, changed: &watch::Sender<Arc<Config>>, log_level: &LogLeve
     let mut new = match Config::load(path) {
         Ok(new) => new,
         Err(error) => {
-            tracing::error!(error = chain(&error), "configuration is not reloaded, the old one stays in force");
+            tracing::error!(
+                error = chain(&error),
+                "configuration is not reloaded, the old one stays in force"
+            );
             return;
         }
     };

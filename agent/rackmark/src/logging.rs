@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
+use tracing_subscriber::Layer;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
-use tracing_subscriber::Layer;
 
 /// The level in force; it can be changed while running.
 #[derive(Debug, Clone)]
@@ -52,7 +52,10 @@ impl<S> Filter<S> for LogLevel {
 /// Sets up logging for this process.
 pub fn init(level: Level) -> LogLevel {
     let log_level = LogLevel(Arc::new(AtomicU8::new(rank(level))));
-    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(std::io::stderr().is_terminal());
+    let layer = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // Under systemd the journal stamps each line itself.
     let layer = if std::env::var_os("INVOCATION_ID").is_some() {
         layer.without_time().with_filter(log_level.clone()).boxed()

@@ -1,8 +1,8 @@
 //! The sampler: the only process that loads `libnvidia-ml.so.1`.
 //!
 //! It talks over standard input, a Unix stream socket. One
-//! [`SamplerOrder`](rackmark_model::ipc::SamplerOrder) comes in, then
-//! [`SamplerReport`](rackmark_model::ipc::SamplerReport)s go out until the
+//! [`rackmark_model::ipc::SamplerOrder`] comes in, then
+//! [`rackmark_model::ipc::SamplerReport`] frames go out until the
 //! stream ends, which ends the process at once, whatever hangs.
 //!
 //! Threads, and who may call the driver:

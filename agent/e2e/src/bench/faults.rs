@@ -11,7 +11,8 @@ use super::figure;
 pub(crate) fn measure() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", None)?;
     let mut agent = Agent::sampling(&Setup::on(&sim))?;
-    agent.wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
+    agent
+        .wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
 
     sim.command("lost 1")?;
     let (_, took) = agent.wait("the loss", Duration::from_secs(10), |scrape| {

@@ -23,10 +23,11 @@ pub(crate) fn measure() -> Outcome<()> {
     let _agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;
     let (mut samples, mut framed, mut as_json, mut compressed) = (0, 0, 0, 0);
     for _ in 0..MESSAGES {
-        let (batch, frame) = buyer.wait_for("telemetry", Duration::from_secs(40), |judged, body| match body {
-            Body::Telemetry(batch) => Some((batch.clone(), judged.payload.clone())),
-            _ => None,
-        })?;
+        let (batch, frame) =
+            buyer.wait_for("telemetry", Duration::from_secs(40), |judged, body| match body {
+                Body::Telemetry(batch) => Some((batch.clone(), judged.payload.clone())),
+                _ => None,
+            })?;
         if batch.slots().len() != 8 {
             return Err("a batch without all eight GPUs".into());
         }
@@ -56,7 +57,11 @@ fn columns(batch: &TelemetryBatch) -> Vec<u8> {
 }
 
 fn zstd(bytes: &[u8]) -> Outcome<usize> {
-    let mut child = Command::new("zstd").args(["-19", "-c", "-q"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new("zstd")
+        .args(["-19", "-c", "-q"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut input = child.stdin.take().ok_or("stdin")?;
     input.write_all(bytes)?;
     drop(input);

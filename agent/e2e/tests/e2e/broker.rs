@@ -38,7 +38,8 @@ fn hostile(answer: &'static [u8]) -> Outcome<(u16, Arc<AtomicU32>)> {
 fn hostile_brokers_are_backed_off_from_visibly_and_harm_nothing() -> Outcome<()> {
     let sim = Sim::profile("h200", Some(1))?;
     // CONNACK "not authorized"; garbage; nothing at all.
-    let answers: [&'static [u8]; 3] = [&[0x20, 0x03, 0x00, 0x87, 0x00], b"HTTP/1.1 400 Bad Request\r\n\r\n", b""];
+    let answers: [&'static [u8]; 3] =
+        [&[0x20, 0x03, 0x00, 0x87, 0x00], b"HTTP/1.1 400 Bad Request\r\n\r\n", b""];
     for answer in answers {
         let (port, met) = hostile(answer)?;
         let mut agent = Agent::sampling(&Setup::on(&sim).broker(port))?;

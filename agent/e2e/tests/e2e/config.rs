@@ -21,11 +21,17 @@ fn five_mistakes_are_five_reports() -> Outcome<()> {
     fs::write(&file, wrong)?;
     for command in ["check-config", "run"] {
         let path = file.display().to_string();
-        let output = if command == "run" { rackmark(&["run", "--config", &path])? } else { rackmark(&[command, &path])? };
+        let output = if command == "run" {
+            rackmark(&["run", "--config", &path])?
+        } else {
+            rackmark(&[command, &path])?
+        };
         assert_eq!(output.status.code(), Some(64), "{command}");
         let text = String::from_utf8(output.stderr)?;
         assert!(text.contains("5 mistakes"), "{text}");
-        for key in ["node.site", "sampling.period_ms", "mqtt.brokers", "mqtt.keepalive_secs", "metrics.listen"] {
+        for key in
+            ["node.site", "sampling.period_ms", "mqtt.brokers", "mqtt.keepalive_secs", "metrics.listen"]
+        {
             assert!(text.contains(key), "{key} in {text}");
         }
         assert_eq!(text.matches("  hint: ").count(), 5, "{text}");
@@ -49,9 +55,17 @@ fn every_configuration_file_that_is_shipped_is_valid() -> Outcome<()> {
 fn what_cannot_be_reached_is_said_with_a_hint_and_its_code() -> Outcome<()> {
     let folder = tempfile::TempDir::new()?;
     let file = folder.path().join("c.toml");
-    fs::write(&file, format!("[control]\nsocket = {:?}\n[sampler]\nnvml_library = \"/nowhere/libnvidia-ml.so.1\"\n", folder.path().join("none")))?;
+    fs::write(
+        &file,
+        format!(
+            "[control]\nsocket = {:?}\n[sampler]\nnvml_library = \"/nowhere/libnvidia-ml.so.1\"\n",
+            folder.path().join("none")
+        ),
+    )?;
     let path = file.display().to_string();
-    for (arguments, code) in [(&["status", "--config", &path][..], 69), (&["sample", "--config", &path][..], 69)] {
+    for (arguments, code) in
+        [(&["status", "--config", &path][..], 69), (&["sample", "--config", &path][..], 69)]
+    {
         let output = rackmark(arguments)?;
         let text = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
@@ -82,7 +96,9 @@ fn doctor_goes_on_past_failures() -> Outcome<()> {
         found.and_then(|finding| finding["outcome"].as_str()).unwrap_or("missing").to_owned()
     };
     assert_eq!(outcome("broker"), "wrong");
-    for check in ["configuration", "PCI devices", "sampler", "NVML", "state directory", "agent", "metrics", "clock"] {
+    for check in
+        ["configuration", "PCI devices", "sampler", "NVML", "state directory", "agent", "metrics", "clock"]
+    {
         assert_eq!(outcome(check), "ok", "{check}: {findings:?}");
     }
     Ok(())
@@ -108,7 +124,12 @@ fn a_reload_takes_what_is_valid_and_refuses_what_is_not() -> Outcome<()> {
     rackmark_e2e::process::wait_for("the reload", Duration::from_secs(3), || {
         agent.log().contains("configuration is reloaded").then_some(())
     })?;
-    let samples = || agent.scrape().ok().and_then(|scrape| rackmark_e2e::http::value(&scrape.body, "rackmark_samples_total"));
+    let samples = || {
+        agent
+            .scrape()
+            .ok()
+            .and_then(|scrape| rackmark_e2e::http::value(&scrape.body, "rackmark_samples_total"))
+    };
     std::thread::sleep(Duration::from_secs(1));
     let before = samples().ok_or("samples")?;
     std::thread::sleep(Duration::from_secs(2));

@@ -36,7 +36,8 @@ fn promtool_finds_nothing_wrong() -> Outcome<()> {
         .spawn()?;
     promtool.stdin.take().ok_or("stdin")?.write_all(scrape.as_bytes())?;
     let output = promtool.wait_with_output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
     Ok(())
 }
@@ -45,9 +46,18 @@ fn promtool_finds_nothing_wrong() -> Outcome<()> {
 fn the_format_follows_the_accept_header() -> Outcome<()> {
     let (_sim, _broker, agent) = whole()?;
     let classic = http::get(agent.metrics, "/metrics", "text/plain")?;
-    assert!(classic.head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{}", classic.head);
-    let open = http::get(agent.metrics, "/metrics", "application/openmetrics-text; version=1.0.0,text/plain;q=0.5")?;
-    assert!(open.head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", open.head);
+    assert!(
+        classic.head.to_lowercase().contains("content-type: text/plain; version=0.0.4"),
+        "{}",
+        classic.head
+    );
+    let open =
+        http::get(agent.metrics, "/metrics", "application/openmetrics-text; version=1.0.0,text/plain;q=0.5")?;
+    assert!(
+        open.head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{}",
+        open.head
+    );
     assert!(open.body.ends_with("# EOF\n"));
     // Both say the same: every series of one is in the other.
     let names = |text: &str| {
@@ -71,7 +81,10 @@ fn a_real_prometheus_scrapes_it() -> Outcome<()> {
     let config = folder.path().join("prometheus.yml");
     fs::write(
         &config,
-        format!("global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: rackmark\n    static_configs:\n      - targets: ['127.0.0.1:{}']\n", agent.metrics),
+        format!(
+            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: rackmark\n    static_configs:\n      - targets: ['127.0.0.1:{}']\n",
+            agent.metrics
+        ),
     )?;
     let mut command = Command::new("prometheus");
     command
@@ -83,7 +96,8 @@ fn a_real_prometheus_scrapes_it() -> Outcome<()> {
     let _prometheus = Process::start(&mut command)?;
     let ask = |query: &str| {
         let path = format!("/api/v1/query?query={query}");
-        let answer: serde_json::Value = serde_json::from_str(&http::get(port, &path, "*/*").ok()?.body).ok()?;
+        let answer: serde_json::Value =
+            serde_json::from_str(&http::get(port, &path, "*/*").ok()?.body).ok()?;
         answer["data"]["result"].as_array().cloned()
     };
     wait_for("up in Prometheus", Duration::from_secs(20), || {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, MountOption, OpenFlags,
-    ReplyAttr, ReplyData, ReplyEntry, ReplyOpen, Request,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, MountOption,
+    OpenFlags, ReplyAttr, ReplyData, ReplyEntry, ReplyOpen, Request,
 };
 use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
@@ -19,7 +19,8 @@ use rackmark_e2e::sim::Sim;
 fn a_call_that_blocks_in_user_space() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", None)?;
     let mut agent = Agent::sampling(&Setup::on(&sim))?;
-    agent.wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
+    agent
+        .wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
     sim.command("block 3 nvmlDeviceGetTemperature forever")?;
     named_while_the_others_go_on(&agent, "nvmlDeviceGetTemperature")?;
     let (status, took) = agent.process.terminate(Duration::from_secs(5))?;
@@ -35,13 +36,16 @@ fn a_sampler_in_uninterruptible_sleep() -> Outcome<()> {
     };
     let sim = Sim::profile("h100-sxm-8", None)?;
     let mut agent = Agent::sampling(&Setup::on(&sim))?;
-    agent.wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
+    agent
+        .wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
     let sampler = agent.sampler()?;
     sim.command(&format!("read-file 3 nvmlDeviceGetTemperature {}", mount.file().display()))?;
     named_while_the_others_go_on(&agent, "nvmlDeviceGetTemperature")?;
     // The one left behind is beyond SIGKILL, and is reported as such.
     wait_for("a stuck sampler", Duration::from_secs(10), || in_uninterruptible_sleep(sampler).then_some(()))?;
-    agent.wait("the report", Duration::from_secs(10), |scrape| scrape.contains("rackmark_sampler_stuck_processes 1"))?;
+    agent.wait("the report", Duration::from_secs(10), |scrape| {
+        scrape.contains("rackmark_sampler_stuck_processes 1")
+    })?;
     let (status, took) = agent.process.terminate(Duration::from_secs(5))?;
     assert!(status.success() && took <= Duration::from_secs(2), "{status} after {took:?}");
     mount.answer();
@@ -65,11 +69,17 @@ fn named_while_the_others_go_on(agent: &Agent, function: &str) -> Outcome<()> {
     assert_eq!(status["gpus"][3]["hangs_in"], function);
     let log = agent.log();
     let uuid = status["gpus"][3]["uuid"].as_str().ok_or("uuid")?;
-    assert!(log.lines().any(|line| line.contains("unresponsive") && line.contains(uuid) && line.contains(function)), "{log}");
+    assert!(
+        log.lines()
+            .any(|line| line.contains("unresponsive") && line.contains(uuid) && line.contains(function)),
+        "{log}"
+    );
     // A fresh sampler goes on without it.
     agent.wait("the other seven", Duration::from_secs(5), |scrape| {
         scrape.contains("rackmark_sampler_walked_away_total 1")
-            && [0, 1, 2, 4, 5, 6, 7].iter().all(|gpu| scrape.contains(&format!("rackmark_gpu_up{{gpu=\"{gpu}\"}} 1")))
+            && [0, 1, 2, 4, 5, 6, 7]
+                .iter()
+                .all(|gpu| scrape.contains(&format!("rackmark_gpu_up{{gpu=\"{gpu}\"}} 1")))
     })?;
     Ok(())
 }

@@ -63,14 +63,20 @@ const RULES: &[Rule] = &[
 #[test]
 fn no_edge_of_the_import_table_is_crossed() -> Outcome<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(root).no_deps().other_options(vec!["--offline".to_owned()]).exec()?;
+    let metadata = MetadataCommand::new()
+        .manifest_path(root)
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()?;
     let ours: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
     let ruled: BTreeSet<String> = RULES.iter().map(|rule| rule.krate.to_owned()).collect();
     assert_eq!(ours, ruled, "every crate of the workspace has a rule");
     let mut crossed = Vec::new();
     for package in &metadata.packages {
         let Some(rule) = RULES.iter().find(|rule| package.name.as_str() == rule.krate) else { continue };
-        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development) {
+        for dependency in
+            package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development)
+        {
             let name = dependency.name.as_str();
             let foreign_of_ours = ours.contains(name) && !rule.may.contains(&name);
             if foreign_of_ours || rule.never.contains(&name) {
@@ -85,10 +91,18 @@ fn no_edge_of_the_import_table_is_crossed() -> Outcome<()> {
 #[test]
 fn every_crate_inherits_the_lints_and_unsafe_stays_behind_its_walls() -> Outcome<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-    let metadata = MetadataCommand::new().manifest_path(root).no_deps().other_options(vec!["--offline".to_owned()]).exec()?;
+    let metadata = MetadataCommand::new()
+        .manifest_path(root)
+        .no_deps()
+        .other_options(vec!["--offline".to_owned()])
+        .exec()?;
     for package in &metadata.packages {
         let manifest = std::fs::read_to_string(&package.manifest_path)?;
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{} does not inherit the lints", package.name);
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} does not inherit the lints",
+            package.name
+        );
         let walled = ["rackmark-sampler", "rackmark-sim-nvml"].contains(&package.name.as_str());
         let folder = package.manifest_path.parent().ok_or("folder")?;
         let mut folders = vec![folder.join("src").into_std_path_buf()];

@@ -21,7 +21,10 @@ fn telemetry_of_eight_gpus_is_decoded_and_verified_by_a_stranger() -> Outcome<()
     assert_eq!((batch.slots().len(), batch.samples().len(), batch.columns().len()), (8, 2, 42));
     let power = fields::by_name("power_draw_milliwatts").ok_or("power field")?;
     for gpu in 0..8 {
-        assert!(matches!(batch.value(1, gpu, usize::from(power.id)), Some(Value::Unsigned(1..))), "GPU {gpu}");
+        assert!(
+            matches!(batch.value(1, gpu, usize::from(power.id)), Some(Value::Unsigned(1..))),
+            "GPU {gpu}"
+        );
     }
     Ok(())
 }
@@ -45,7 +48,11 @@ fn what_is_simulated_says_so_everywhere() -> Outcome<()> {
             .env("RACKMARK_SIM_DIR", sim.path())
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(text.contains("SIMULATED"), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            text.contains("SIMULATED"),
+            "{arguments:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(())
 }
@@ -119,7 +126,8 @@ fn feed_tail_prints_verified_messages_and_their_signed_bytes() -> Outcome<()> {
     let output = agent.cli(&["feed", "tail", "--json", "--count", "3"])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
-    let documents: Vec<serde_json::Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let documents: Vec<serde_json::Value> =
+        text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     assert!(documents.len() >= 3);
     for document in &documents {
         assert!(document["signed_bytes"].as_str().is_some_and(|bytes| bytes.len() > 100), "{document}");

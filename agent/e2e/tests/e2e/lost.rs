@@ -14,7 +14,8 @@ fn a_lost_gpu_is_named_within_two_seconds_and_nothing_is_renumbered() -> Outcome
     let (sim, broker) = (Sim::profile("h100-sxm-8", None)?, Mosquitto::start()?);
     let mut buyer = Buyer::subscribe(broker.port)?;
     let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;
-    agent.wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
+    agent
+        .wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
     let before = agent.status()?;
     let names = ["uuid", "serial", "index", "pci_address", "name", "slot"];
 
@@ -47,7 +48,9 @@ fn a_lost_gpu_is_named_within_two_seconds_and_nothing_is_renumbered() -> Outcome
     assert!(log.lines().any(|line| line.contains("is lost") && line.contains(uuid)), "{log}");
 
     sim.command("restore 1")?;
-    agent.wait("its return", Duration::from_secs(15), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1"))?;
+    agent.wait("its return", Duration::from_secs(15), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1")
+    })?;
     Ok(())
 }
 
@@ -56,7 +59,9 @@ fn a_lost_gpu_keeps_its_name_when_the_agent_restarts() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", Some(2))?;
     let setup = Setup::on(&sim);
     let mut first = Agent::sampling(&setup)?;
-    first.wait("both GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1"))?;
+    first.wait("both GPUs", Duration::from_secs(5), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1")
+    })?;
     let uuid = first.status()?["gpus"][1]["uuid"].as_str().ok_or("uuid")?.to_owned();
     first.process.terminate(Duration::from_secs(5))?;
     sim.command("lost 1")?;
@@ -77,7 +82,8 @@ fn xids_in_a_burst_all_arrive() -> Outcome<()> {
     })?;
     let mut left = 5;
     buyer.wait_for("five events", Duration::from_secs(5), |_, body| {
-        if matches!(body, Body::Event(event) if matches!(&event.kind, EventKind::Xid(xid) if xid.code == 94)) {
+        if matches!(body, Body::Event(event) if matches!(&event.kind, EventKind::Xid(xid) if xid.code == 94))
+        {
             left -= 1;
         }
         (left == 0).then_some(())

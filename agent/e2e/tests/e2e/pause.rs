@@ -25,7 +25,9 @@ fn a_pause_closes_every_handle_and_ends_by_itself() -> Outcome<()> {
     let status = agent.status()?;
     assert_eq!(status["gpus"][0]["standing"], "paused");
     assert_eq!(status["gpus"][0]["state"], "paused");
-    agent.wait("the end of the pause", Duration::from_secs(8), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1"))?;
+    agent.wait("the end of the pause", Duration::from_secs(8), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1")
+    })?;
     Ok(())
 }
 
@@ -33,7 +35,8 @@ fn a_pause_closes_every_handle_and_ends_by_itself() -> Outcome<()> {
 fn one_paused_gpu_is_not_touched_and_the_others_go_on() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", Some(4))?;
     let agent = Agent::sampling(&Setup::on(&sim))?;
-    agent.wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"3\"} 1"))?;
+    agent
+        .wait("all GPUs", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"3\"} 1"))?;
     let uuid = agent.status()?["gpus"][2]["uuid"].as_str().ok_or("uuid")?.to_owned();
     let output = agent.cli(&["pause", "--gpu", &uuid, "--for", "1h"])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -49,7 +52,9 @@ fn one_paused_gpu_is_not_touched_and_the_others_go_on() -> Outcome<()> {
     sim.command("clear 2")?;
     let output = agent.cli(&["resume", "--gpu", &uuid])?;
     assert!(output.status.success());
-    agent.wait("its return", Duration::from_secs(5), |scrape| scrape.contains("rackmark_gpu_up{gpu=\"2\"} 1"))?;
+    agent.wait("its return", Duration::from_secs(5), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"2\"} 1")
+    })?;
     Ok(())
 }
 
@@ -75,7 +80,8 @@ fn sleeping_and_handed_over_gpus_are_left_alone() -> Outcome<()> {
     let agent = Agent::sampling(&Setup::on(&sim))?;
     std::thread::sleep(Duration::from_secs(7));
     let status = agent.status()?;
-    let standings: Vec<_> = (0..3).map(|gpu| status["gpus"][gpu]["standing"].as_str().unwrap_or("")).collect();
+    let standings: Vec<_> =
+        (0..3).map(|gpu| status["gpus"][gpu]["standing"].as_str().unwrap_or("")).collect();
     assert_eq!(standings, ["answering", "suspended", "handed_over"]);
     sim.command("clear all")?;
     sim.sysfs("resume 1")?;

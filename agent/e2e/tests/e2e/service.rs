@@ -72,7 +72,9 @@ fn a_driver_that_appears_later_is_used_without_a_restart() -> Outcome<()> {
     let hidden = sim.path().join("hidden.so");
     fs::rename(sim.library(), &hidden)?;
     let agent = Agent::start(&Setup::on(&sim))?;
-    agent.wait("the agent without a driver", Duration::from_secs(10), |scrape| scrape.contains("rackmark_driver_up 0"))?;
+    agent.wait("the agent without a driver", Duration::from_secs(10), |scrape| {
+        scrape.contains("rackmark_driver_up 0")
+    })?;
     wait_for("the reason in the status", Duration::from_secs(5), || {
         agent.status().ok()?["driver"]["cause"].as_str().map(|_| ())
     })?;
@@ -104,15 +106,22 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
     let folder = tempfile::TempDir::new()?;
     for unit in units {
         let text = fs::read_to_string(format!("{UNITS}/{unit}"))?;
-        fs::write(folder.path().join(unit), text.replace("ExecStart=/usr/bin/rackmark-sampler", "ExecStart=/bin/true").replace("/usr/bin/rackmark", "/bin/true"))?;
+        fs::write(
+            folder.path().join(unit),
+            text.replace("ExecStart=/usr/bin/rackmark-sampler", "ExecStart=/bin/true")
+                .replace("/usr/bin/rackmark", "/bin/true"),
+        )?;
     }
     let verify = Command::new("systemd-analyze")
         .arg("verify")
-        .args(units.map(|unit| folder.path().join(unit.replace('@', "@1"))).iter().filter(|path| path.exists()))
+        .args(
+            units.map(|unit| folder.path().join(unit.replace('@', "@1"))).iter().filter(|path| path.exists()),
+        )
         .args([folder.path().join("rackmark.service"), folder.path().join("rackmark-sampler@.service")])
         .output()?;
     // An unknown key is only printed, so nothing may be printed about our units.
-    let said = format!("{}{}", String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("rackmark")).collect();
     assert!(ours.is_empty(), "{ours:?}");
     for (unit, worst) in [("rackmark.service", 20), ("rackmark-sampler@.service", 30)] {

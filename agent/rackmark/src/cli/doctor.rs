@@ -65,7 +65,11 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
             config
         }
         Err(failure) => {
-            findings.push(wrong("configuration", failure.error.to_string(), "correct it; the other checks use the defaults"));
+            findings.push(wrong(
+                "configuration",
+                failure.error.to_string(),
+                "correct it; the other checks use the defaults",
+            ));
             Config::parse("", Path::new("")).map_err(|error| Failure::new(Code::Internal, error))?
         }
     };
@@ -79,7 +83,11 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
         let address = format!("{}:{}", broker.host, broker.port);
         match connect(&address) {
             Ok(_) => fine("broker", format!("{broker} accepts connections")),
-            Err(error) => wrong("broker", format!("{broker}: {error}"), "is the broker up, and the address right? see mqtt.brokers"),
+            Err(error) => wrong(
+                "broker",
+                format!("{broker}: {error}"),
+                "is the broker up, and the address right? see mqtt.brokers",
+            ),
         }
     }));
     findings.push(clock());
@@ -129,12 +137,18 @@ fn driver_module(config: &Config) -> Finding {
 
 fn pci(config: &Config) -> Finding {
     match rackmark_hardware::pci::PciScanner::new(&config.sysfs_root).scan() {
-        Ok(gpus) if gpus.is_empty() => odd("PCI devices", "no NVIDIA GPU", "is this the right machine, and is the card seated?"),
+        Ok(gpus) if gpus.is_empty() => {
+            odd("PCI devices", "no NVIDIA GPU", "is this the right machine, and is the card seated?")
+        }
         Ok(gpus) => {
             let expected = config.expected_gpus.map_or(gpus.len(), |expected| expected as usize);
             let found = format!("{} NVIDIA GPUs", gpus.len());
             if gpus.len() < expected {
-                wrong("PCI devices", format!("{found}, {expected} expected"), "a card is missing on the bus: check seating and power")
+                wrong(
+                    "PCI devices",
+                    format!("{found}, {expected} expected"),
+                    "a card is missing on the bus: check seating and power",
+                )
             } else {
                 fine("PCI devices", found)
             }
@@ -148,17 +162,27 @@ fn pci(config: &Config) -> Finding {
 fn gpus(config: &Config) -> Vec<Finding> {
     let launch = match &config.sampler {
         SamplerLaunch::Socket(socket) => format!("by socket {}", socket.display()),
-        SamplerLaunch::Program { program, nvml_library } => format!("{} with {nvml_library}", program.display()),
+        SamplerLaunch::Program { program, nvml_library } => {
+            format!("{} with {nvml_library}", program.display())
+        }
     };
     match block_on(sample_once(config, Duration::from_secs(15))) {
         Err(failure) => {
             let cause = failure.error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            vec![wrong("sampler", format!("{launch}: {}{cause}", failure.error), "is rackmark-sampler installed, or its socket started?")]
+            vec![wrong(
+                "sampler",
+                format!("{launch}: {}{cause}", failure.error),
+                "is rackmark-sampler installed, or its socket started?",
+            )]
         }
         Ok(roster) => {
             let mut findings = vec![fine("sampler", launch)];
             match &roster.driver_cause {
-                Some(cause) => findings.push(odd("NVML", cause.clone(), "install the driver's library, or wait for the driver")),
+                Some(cause) => findings.push(odd(
+                    "NVML",
+                    cause.clone(),
+                    "install the driver's library, or wait for the driver",
+                )),
                 None => {
                     let answering = roster.gpus.iter().filter(|gpu| gpu.absence().is_none()).count();
                     let note = if roster.simulated() { ", SIMULATED" } else { "" };
@@ -179,15 +203,27 @@ fn state_dir(config: &Config) -> Finding {
     use std::os::unix::fs::PermissionsExt;
     let path = &config.state_dir;
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 == 0 => fine("state directory", path.display().to_string()),
-        Ok(_) => wrong("state directory", format!("{} is open to others", path.display()), "it holds the identity key: chmod 0700"),
-        Err(error) => odd("state directory", format!("{}: {error}", path.display()), "the agent makes it at its first start"),
+        Ok(metadata) if metadata.permissions().mode() & 0o077 == 0 => {
+            fine("state directory", path.display().to_string())
+        }
+        Ok(_) => wrong(
+            "state directory",
+            format!("{} is open to others", path.display()),
+            "it holds the identity key: chmod 0700",
+        ),
+        Err(error) => odd(
+            "state directory",
+            format!("{}: {error}", path.display()),
+            "the agent makes it at its first start",
+        ),
     }
 }
 
 fn agent(config: &Config) -> Finding {
     match ask(&config.control_socket, &Verb::Status) {
-        Ok(status) => fine("agent", format!("runs, version {}", status["agent_version"].as_str().unwrap_or("unknown"))),
+        Ok(status) => {
+            fine("agent", format!("runs, version {}", status["agent_version"].as_str().unwrap_or("unknown")))
+        }
         Err(error) => wrong("agent", chain(&error), "start it: systemctl start rackmark"),
     }
 }
@@ -201,11 +237,21 @@ fn metrics(config: &Config) -> Finding {
         Ok(text)
     });
     match fetched {
-        Ok(text) if text.starts_with("HTTP/1.1 200") && text.contains("rackmark_node_info") => {
-            fine("metrics", format!("http://{address}/metrics, {} series", text.lines().filter(|line| line.starts_with("rackmark_")).count()))
+        Ok(text) if text.starts_with("HTTP/1.1 200") && text.contains("rackmark_node_info") => fine(
+            "metrics",
+            format!(
+                "http://{address}/metrics, {} series",
+                text.lines().filter(|line| line.starts_with("rackmark_")).count()
+            ),
+        ),
+        Ok(_) => wrong(
+            "metrics",
+            format!("{address} answers, but not with rackmark metrics"),
+            "another program has this port; see metrics.listen",
+        ),
+        Err(error) => {
+            wrong("metrics", format!("{address}: {error}"), "is the agent running? see metrics.listen")
         }
-        Ok(_) => wrong("metrics", format!("{address} answers, but not with rackmark metrics"), "another program has this port; see metrics.listen"),
-        Err(error) => wrong("metrics", format!("{address}: {error}"), "is the agent running? see metrics.listen"),
     }
 }
 

@@ -32,7 +32,9 @@ mod tests {
         assert_eq!(parse("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse("30m"), Ok(Duration::from_secs(1800)));
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "30", "s", "0s", "1.5h", "-1s", "10 s", "99999999999999999999h", "18446744073709551615h"] {
+        for wrong in
+            ["", "30", "s", "0s", "1.5h", "-1s", "10 s", "99999999999999999999h", "18446744073709551615h"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

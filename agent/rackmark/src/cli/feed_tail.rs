@@ -39,7 +39,8 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
             Failure::new(Code::Usage, format!("{text:?} is not a broker")).hint("write mqtt://host:port")
         })?,
         None => options.config.load()?.brokers.into_iter().next().ok_or_else(|| {
-            Failure::new(Code::Usage, "no broker is configured").hint("name one with --broker mqtt://host:port")
+            Failure::new(Code::Usage, "no broker is configured")
+                .hint("name one with --broker mqtt://host:port")
         })?,
     };
     let filter = match &options.node {
@@ -71,7 +72,8 @@ async fn tail(mut subscriber: Subscriber, options: &Options) -> Result<Code, Fai
             }
             Happening::Message(message) => {
                 let outcome = consumer.accept(&message.topic, &message.payload, clock::unix_ms());
-                let released = outcome.as_ref().map_or(0, |accepted| accepted.released.iter().flatten().count() as u64);
+                let released =
+                    outcome.as_ref().map_or(0, |accepted| accepted.released.iter().flatten().count() as u64);
                 verified += u64::from(outcome.is_ok()) + released;
                 show(&message, &outcome, options.json);
                 if options.count.is_some_and(|count| verified >= count) {
@@ -122,7 +124,13 @@ fn summary(outcome: &Result<Accepted, Refusal>) -> String {
     match &accepted.body {
         Some(Body::Session(record)) => format!("session of {}", record.claim.node),
         Some(Body::Status(status)) => {
-            format!("{} with {} of {} GPUs answering{}", status.state, status.gpus.answering, status.gpus.expected, simulated(status.simulated))
+            format!(
+                "{} with {} of {} GPUs answering{}",
+                status.state,
+                status.gpus.answering,
+                status.gpus.expected,
+                simulated(status.simulated)
+            )
         }
         Some(Body::Capacity(capacity)) => {
             format!("{} GPUs for {}{}", capacity.gpus.len(), capacity.audience, simulated(capacity.simulated))
@@ -132,7 +140,9 @@ fn summary(outcome: &Result<Accepted, Refusal>) -> String {
         }
         Some(Body::TelemetrySlow(slow)) => format!("slow readings of {} GPUs", slow.gpus.len()),
         Some(Body::Event(event)) => match &event.gpu {
-            Some(gpu) => format!("{} on GPU {} {}", event.kind.name(), gpu.slot, gpu.uuid.as_deref().unwrap_or("")),
+            Some(gpu) => {
+                format!("{} on GPU {} {}", event.kind.name(), gpu.slot, gpu.uuid.as_deref().unwrap_or(""))
+            }
             None => event.kind.name().to_owned(),
         },
         None => "a later version's message".to_owned(),

@@ -59,7 +59,8 @@ impl ConfigPath {
             }
             loaded => loaded,
         };
-        loaded.map_err(|error| Failure::new(Code::Usage, error).hint("rackmark default-config shows every key"))
+        loaded
+            .map_err(|error| Failure::new(Code::Usage, error).hint("rackmark default-config shows every key"))
     }
 }
 

@@ -36,7 +36,10 @@ pub fn pause(options: PauseOptions) -> Result<Code, Failure> {
     let what = options.gpu.clone().map_or_else(|| "all GPUs".to_owned(), |gpu| format!("GPU {gpu}"));
     let verb = Verb::Pause { gpu: options.gpu, for_secs: options.length.as_secs().max(1) };
     ask(&config.control_socket, &verb).map_err(failure)?;
-    print(&format!("{what}: driver handles closed, sampling resumes in {} s\n", options.length.as_secs().max(1)));
+    print(&format!(
+        "{what}: driver handles closed, sampling resumes in {} s\n",
+        options.length.as_secs().max(1)
+    ));
     Ok(Code::Ok)
 }
 

@@ -69,7 +69,9 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
             let report = report.map_err(sampler_failure)?;
             let _ = roster.take(&report);
             if matches!(report, SamplerReport::Sample(_)) {
-                trace.sample(&roster, options, order.period_ms).map_err(|error| Failure::new(Code::Unavailable, error))?;
+                trace
+                    .sample(&roster, options, order.period_ms)
+                    .map_err(|error| Failure::new(Code::Unavailable, error))?;
             }
             if Instant::now() >= tell {
                 tell += PROGRESS;
@@ -82,7 +84,8 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
         Ok(trace.rows)
     })?;
     if rows == 0 {
-        return Err(Failure::new(Code::Unavailable, "no sample was taken").hint("rackmark doctor looks for the cause"));
+        return Err(Failure::new(Code::Unavailable, "no sample was taken")
+            .hint("rackmark doctor looks for the cause"));
     }
     let _ = writeln!(std::io::stderr(), "{rows} rows in {}", options.file.display());
     Ok(Code::Ok)
@@ -151,7 +154,8 @@ fn header(roster: &Roster, anonymous: bool, period_ms: u32) -> String {
             Json::Object(known)
         })
         .collect();
-    let driver = roster.driver.as_ref().and_then(|driver| driver.driver_version.as_deref().ok()).unwrap_or("");
+    let driver =
+        roster.driver.as_ref().and_then(|driver| driver.driver_version.as_deref().ok()).unwrap_or("");
     let about = json!({
         "recorded_unix_ms": clock::unix_ms(),
         "period_ms": period_ms,

@@ -31,7 +31,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     let roster = block_on(sample_once(&config, LONGEST))?;
     let gpus: Vec<Json> = roster.gpus.iter().map(with_slow).collect();
     if options.json {
-        print(&format!("{:#}\n", document(&roster, gpus)));
+        print(&format!("{:#}\n", document(&roster, &gpus)));
     } else {
         if roster.simulated() {
             print(&painted("SIMULATED GPUs: no figure on this page is real.\n", Tone::Odd, colour()));
@@ -46,9 +46,11 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     }
 }
 
-fn document(roster: &Roster, gpus: Vec<Json>) -> Json {
+fn document(roster: &Roster, gpus: &[Json]) -> Json {
     let driver = roster.driver.as_ref();
-    let text = |reading: Option<&rackmark_model::Reading<String>>| reading.and_then(|reading| reading.as_deref().ok()).map(str::to_owned);
+    let text = |reading: Option<&rackmark_model::Reading<String>>| {
+        reading.and_then(|reading| reading.as_deref().ok()).map(str::to_owned)
+    };
     json!({
         "simulated": roster.simulated(),
         "driver_version": text(driver.map(|driver| &driver.driver_version)),

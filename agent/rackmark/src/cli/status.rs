@@ -39,7 +39,11 @@ fn page(status: &Json, colour: bool) -> String {
         out.push_str(&painted("SIMULATED GPUs: no figure on this page is real.\n", Tone::Odd, colour));
     }
     if status.pointer("/driver/up") == Some(&Json::Bool(true)) {
-        out.push_str(&format!("driver {}, CUDA {}", text("/driver/driver_version"), text("/driver/cuda_driver_version")));
+        out.push_str(&format!(
+            "driver {}, CUDA {}",
+            text("/driver/driver_version"),
+            text("/driver/cuda_driver_version")
+        ));
     } else {
         out.push_str(&painted(&format!("no driver: {}", text("/driver/cause")), Tone::Bad, colour));
     }
@@ -61,7 +65,19 @@ pub fn gpu_table(gpus: &[Json], colour: bool) -> String {
     if gpus.is_empty() {
         return "no GPUs\n".to_owned();
     }
-    let header = ["GPU", "NAME", "STATE", "VERDICT", "UTIL", "MEMORY", "TEMP", "POWER", "SM CLOCK", "PCI ADDRESS", "UUID"];
+    let header = [
+        "GPU",
+        "NAME",
+        "STATE",
+        "VERDICT",
+        "UTIL",
+        "MEMORY",
+        "TEMP",
+        "POWER",
+        "SM CLOCK",
+        "PCI ADDRESS",
+        "UUID",
+    ];
     let rows: Vec<Vec<Cell>> = gpus.iter().map(row).collect();
     render(&header, &rows, colour)
 }

@@ -109,7 +109,10 @@ mod tests {
             vec![Cell::number("10"), Cell::text("RTX 4080 SUPER"), Cell::number("-")],
         ];
         let text = render(&["GPU", "NAME", "WATTS"], &rows, false);
-        assert_eq!(text, "GPU  NAME            WATTS\n  0  H200            627.4\n 10  RTX 4080 SUPER      -\n");
+        assert_eq!(
+            text,
+            "GPU  NAME            WATTS\n  0  H200            627.4\n 10  RTX 4080 SUPER      -\n"
+        );
         let coloured = render(&["GPU", "NAME", "WATTS"], &rows, true);
         assert!(coloured.contains("\u{1b}[32mH200\u{1b}[0m          "));
     }

@@ -109,7 +109,8 @@ impl Reader {
             return Vec::new();
         };
         if !count.contains(&items.len()) {
-            let problem = format!("has {} entries, allowed are {} to {}", items.len(), count.start(), count.end());
+            let problem =
+                format!("has {} entries, allowed are {} to {}", items.len(), count.start(), count.end());
             self.wrong(section, name, &value, problem);
             return Vec::new();
         }
@@ -117,7 +118,9 @@ impl Reader {
         for item in items {
             match item {
                 Value::String(text) => texts.push(text.clone()),
-                other => self.wrong(section, name, other, format!("contains {}, not only texts", kind(other))),
+                other => {
+                    self.wrong(section, name, other, format!("contains {}, not only texts", kind(other)));
+                }
             }
         }
         texts
@@ -146,7 +149,12 @@ impl Reader {
             Some(name) => format!("did you mean `{name}`? `rackmark default-config` lists every {what}"),
             None => format!("remove it; `rackmark default-config` lists every {what}"),
         };
-        self.mistakes.push(Mistake { key, value: value.to_string(), problem: format!("is not a known {what}"), hint });
+        self.mistakes.push(Mistake {
+            key,
+            value: value.to_string(),
+            problem: format!("is not a known {what}"),
+            hint,
+        });
     }
 }
 
@@ -178,7 +186,11 @@ fn default_value(section: &str, name: &str) -> Option<Value> {
 
 /// The known name that differs least, if it is close enough to be a slip.
 fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known.map(|name| (distance(typed, name), name)).min().filter(|(far, name)| *far <= name.len() / 3).map(|(_, name)| name)
+    known
+        .map(|name| (distance(typed, name), name))
+        .min()
+        .filter(|(far, name)| *far <= name.len() / 3)
+        .map(|(_, name)| name)
 }
 
 /// Edits from one name to the other.

@@ -261,7 +261,11 @@ fn name(r: &mut Reader, key: &str) -> Option<String> {
 fn host_name(r: &mut Reader) -> Option<String> {
     let _ = r.text("node", "name");
     let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    let fit: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).take(64).collect();
+    let fit: String = host
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .take(64)
+        .collect();
     if is_name(&fit) {
         return Some(fit);
     }
@@ -275,7 +279,12 @@ fn launch(r: &mut Reader) -> Option<SamplerLaunch> {
     let program = r.text("sampler", "program");
     let nvml_library = r.text("sampler", "nvml_library");
     if both {
-        r.wrong("sampler", "socket", format!("{:?}", socket.unwrap_or_default()), "stands beside `sampler.program`");
+        r.wrong(
+            "sampler",
+            "socket",
+            format!("{:?}", socket.unwrap_or_default()),
+            "stands beside `sampler.program`",
+        );
         return None;
     }
     match socket {
@@ -351,10 +360,13 @@ mod tests {
 
     #[test]
     fn the_default_file_names_every_key_also_the_commented_ones() {
-        let text: String = default_file().lines().map(|line| {
-            let bare = line.strip_prefix("# ").filter(|rest| rest.split(' ').nth(1) == Some("="));
-            format!("{}\n", bare.unwrap_or(line))
-        }).collect();
+        let text: String = default_file()
+            .lines()
+            .map(|line| {
+                let bare = line.strip_prefix("# ").filter(|rest| rest.split(' ').nth(1) == Some("="));
+                format!("{}\n", bare.unwrap_or(line))
+            })
+            .collect();
         let mistakes = parse(&text).expect_err("socket and program together");
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
         assert_eq!(mistakes[0].key, "sampler.socket");
@@ -367,7 +379,10 @@ mod tests {
         )
         .expect_err("five mistakes");
         let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
-        assert_eq!(keys, ["node.site", "sampling.period_ms", "mqtt.brokers", "metrics.listen", "sampling.slow_every_sec"]);
+        assert_eq!(
+            keys,
+            ["node.site", "sampling.period_ms", "mqtt.brokers", "metrics.listen", "sampling.slow_every_sec"]
+        );
         for mistake in &mistakes {
             assert!(!mistake.value.is_empty() && !mistake.hint.is_empty(), "{mistake}");
         }

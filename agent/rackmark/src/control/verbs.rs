@@ -91,7 +91,11 @@ impl Verbs {
         if self.sampling.send(Request::Pause { gpu, length, done }).await.is_err() {
             return stopping();
         }
-        tracing::info!(gpu = gpu.map(tracing::field::display), seconds = length.as_secs(), "sampling paused on request");
+        tracing::info!(
+            gpu = gpu.map(tracing::field::display),
+            seconds = length.as_secs(),
+            "sampling paused on request"
+        );
         match closed.await {
             Ok(()) => Answer::Ok(json!({ "until_unix_ms": clock::unix_ms() + length.as_millis() as u64 })),
             Err(_) => stopping(),
@@ -103,7 +107,9 @@ impl Verbs {
         let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
         match roster.find(text) {
             Some(gpu) => Ok(Some(gpu.address)),
-            None => Err(Answer::Refused(format!("no GPU is called {text:?}; name it by slot, UUID, serial number or PCI address"))),
+            None => Err(Answer::Refused(format!(
+                "no GPU is called {text:?}; name it by slot, UUID, serial number or PCI address"
+            ))),
         }
     }
 
@@ -190,4 +196,3 @@ pub fn insert(into: &mut Map<String, Json>, descriptor: &Descriptor, reading: Re
     };
     into.insert(descriptor.edge_name(), value);
 }
-

@@ -1,6 +1,7 @@
 //! What is exported, in order. Labels are few: a GPU is its slot, and
 //! `rackmark_gpu_info` joins it to everything else it is called.
 
+use rackmark_model::readings::Inventory;
 use rackmark_model::{GpuState, Reading, Value, Verdict};
 
 use super::names::{Family, Names};
@@ -120,16 +121,28 @@ fn node(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
 
 fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     let fast = roster.taken.as_ref();
-    let oldest_slow = roster.gpus.iter().filter_map(|gpu| gpu.slow.as_ref()).map(|slow| slow.taken_unix_ms).min();
+    let oldest_slow =
+        roster.gpus.iter().filter_map(|gpu| gpu.slow.as_ref()).map(|slow| slow.taken_unix_ms).min();
     let fast_ok = roster.gpus.iter().any(|gpu| gpu.absence().is_none());
-    sink.family("rackmark_source_success", Kind::Gauge, "1 where the newest attempt of this source gave data.");
+    sink.family(
+        "rackmark_source_success",
+        Kind::Gauge,
+        "1 where the newest attempt of this source gave data.",
+    );
     sink.point(&[("source", "nvml_fast")], flag(fast_ok));
     sink.point(&[("source", "nvml_slow")], flag(fast_ok && oldest_slow.is_some()));
     if let Some(taken) = fast {
-        sink.family("rackmark_source_duration_seconds", Kind::Gauge, "How long the newest attempt of this source took.");
+        sink.family(
+            "rackmark_source_duration_seconds",
+            Kind::Gauge,
+            "How long the newest attempt of this source took.",
+        );
         sink.point(&[("source", "nvml_fast")], Decimal::scaled(taken.took_us, 6));
         sink.family("rackmark_source_age_seconds", Kind::Gauge, "Age of the newest data of this source.");
-        sink.point(&[("source", "nvml_fast")], milliseconds(around.now_boot_ms.saturating_sub(taken.boot_ms)));
+        sink.point(
+            &[("source", "nvml_fast")],
+            milliseconds(around.now_boot_ms.saturating_sub(taken.boot_ms)),
+        );
         if let Some(oldest) = oldest_slow {
             sink.point(&[("source", "nvml_slow")], milliseconds(around.now_unix_ms.saturating_sub(oldest)));
         }
@@ -138,8 +151,16 @@ fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     let counters = [
         ("rackmark_samples", "Samples received from the sampler.", sampler.samples_total),
         ("rackmark_sampler_starts", "Samplers started.", sampler.starts_total),
-        ("rackmark_sampler_walked_away", "Samplers left behind because they hung.", sampler.walked_away_total),
-        ("rackmark_sampler_malformed_frames", "Samplers ended for a malformed frame.", sampler.malformed_total),
+        (
+            "rackmark_sampler_walked_away",
+            "Samplers left behind because they hung.",
+            sampler.walked_away_total,
+        ),
+        (
+            "rackmark_sampler_malformed_frames",
+            "Samplers ended for a malformed frame.",
+            sampler.malformed_total,
+        ),
     ];
     for (name, help, value) in counters {
         sink.family(name, Kind::Counter, help);
@@ -156,7 +177,7 @@ fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (uuid, serial, name) = (text(&identity.uuid), text(&identity.serial), text(&identity.name));
         let index = identity.index.map(|index| index.to_string()).unwrap_or_default();
-        let of = |reading: fn(&rackmark_model::readings::Inventory) -> &rackmark_model::Reading<String>| {
+        let of = |reading: fn(&Inventory) -> &Reading<String>| {
             gpu.inventory.as_ref().and_then(|inventory| reading(inventory).as_deref().ok()).unwrap_or("")
         };
         sink.point(
@@ -247,10 +268,18 @@ fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
         ("rackmark_mqtt_connect_failures", "Connection attempts that failed.", mqtt.connect_failures_total),
         ("rackmark_mqtt_disconnects", "Connections that ended unasked.", mqtt.disconnects_total),
         ("rackmark_mqtt_acknowledged", "PUBLISH packets the broker accepted.", mqtt.acked_total),
-        ("rackmark_mqtt_no_subscriber", "PUBACK 0x10 for a stream: nobody listens, the record is kept.", mqtt.no_subscriber_total),
+        (
+            "rackmark_mqtt_no_subscriber",
+            "PUBACK 0x10 for a stream: nobody listens, the record is kept.",
+            mqtt.no_subscriber_total,
+        ),
         ("rackmark_mqtt_quarantined", "Messages this broker can never take.", mqtt.quarantined_total),
         ("rackmark_mqtt_incoming", "Messages received.", mqtt.incoming_total),
-        ("rackmark_mqtt_incoming_dropped", "Messages received and dropped for want of room.", mqtt.incoming_dropped_total),
+        (
+            "rackmark_mqtt_incoming_dropped",
+            "Messages received and dropped for want of room.",
+            mqtt.incoming_dropped_total,
+        ),
     ];
     for (name, help, value) in counters {
         sink.family(name, Kind::Counter, help);
@@ -270,17 +299,29 @@ fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
     let gauges = [
         ("rackmark_mqtt_connected", "1 while connected to a broker.", Decimal::whole(mqtt.connected)),
         ("rackmark_mqtt_held_topics", "Topics held back after a refusal.", Decimal::whole(mqtt.held_topics)),
-        ("rackmark_mqtt_backlog_messages", "Records that wait to be acknowledged.", Decimal::whole(mqtt.backlog_messages)),
+        (
+            "rackmark_mqtt_backlog_messages",
+            "Records that wait to be acknowledged.",
+            Decimal::whole(mqtt.backlog_messages),
+        ),
         ("rackmark_mqtt_backlog_bytes", "Their bytes.", Decimal::whole(mqtt.backlog_bytes)),
         ("rackmark_mqtt_in_flight", "PUBLISH packets without PUBACK.", Decimal::whole(mqtt.in_flight)),
-        ("rackmark_mqtt_backoff_seconds", "Present pause between connection attempts.", milliseconds(mqtt.backoff_current_ms)),
+        (
+            "rackmark_mqtt_backoff_seconds",
+            "Present pause between connection attempts.",
+            milliseconds(mqtt.backoff_current_ms),
+        ),
     ];
     for (name, help, value) in gauges {
         sink.family(name, Kind::Gauge, help);
         sink.point(&[], value);
     }
     if mqtt.last_ack_unix_ms > 0 {
-        sink.family("rackmark_mqtt_last_acknowledged_age_seconds", Kind::Gauge, "Since the last accepted PUBLISH.");
+        sink.family(
+            "rackmark_mqtt_last_acknowledged_age_seconds",
+            Kind::Gauge,
+            "Since the last accepted PUBLISH.",
+        );
         sink.point(&[], milliseconds(around.now_unix_ms.saturating_sub(mqtt.last_ack_unix_ms)));
     }
 }

@@ -28,7 +28,11 @@ pub struct Names {
 impl Names {
     pub fn new() -> Self {
         let all = |descriptors: &[Descriptor]| descriptors.iter().map(family).collect();
-        Self { fast: all(Fast::DESCRIPTORS), slow: all(Slow::DESCRIPTORS), inventory: all(Inventory::DESCRIPTORS) }
+        Self {
+            fast: all(Fast::DESCRIPTORS),
+            slow: all(Slow::DESCRIPTORS),
+            inventory: all(Inventory::DESCRIPTORS),
+        }
     }
 }
 
@@ -37,7 +41,11 @@ fn family(descriptor: &Descriptor) -> Family {
     // A total in bytes is a size (`memory_total`); byte counters say `bytes_total` themselves.
     let counts = descriptor.stem.ends_with("_total") && descriptor.unit != Unit::Bytes;
     let counter = counts || descriptor.stem.ends_with("_time");
-    let stem = if counter { descriptor.stem.strip_suffix("_total").unwrap_or(descriptor.stem) } else { descriptor.stem };
+    let stem = if counter {
+        descriptor.stem.strip_suffix("_total").unwrap_or(descriptor.stem)
+    } else {
+        descriptor.stem
+    };
     let name = match unit {
         "" => format!("rackmark_gpu_{stem}"),
         unit => format!("rackmark_gpu_{stem}_{unit}"),
@@ -90,9 +98,18 @@ mod tests {
         assert_eq!(named("power_draw"), ("rackmark_gpu_power_draw_watts".to_owned(), Kind::Gauge));
         assert_eq!(named("energy_total"), ("rackmark_gpu_energy_joules".to_owned(), Kind::Counter));
         assert_eq!(named("clock_sm"), ("rackmark_gpu_clock_sm_hertz".to_owned(), Kind::Gauge));
-        assert_eq!(named("hw_thermal_time"), ("rackmark_gpu_hw_thermal_time_seconds".to_owned(), Kind::Counter));
+        assert_eq!(
+            named("hw_thermal_time"),
+            ("rackmark_gpu_hw_thermal_time_seconds".to_owned(), Kind::Counter)
+        );
         assert_eq!(named("memory_total"), ("rackmark_gpu_memory_total_bytes".to_owned(), Kind::Gauge));
-        assert_eq!(named("nvlink_transmit_bytes_total"), ("rackmark_gpu_nvlink_transmit_bytes".to_owned(), Kind::Counter));
-        assert_eq!(named("ecc_uncorrected_volatile_total"), ("rackmark_gpu_ecc_uncorrected_volatile".to_owned(), Kind::Counter));
+        assert_eq!(
+            named("nvlink_transmit_bytes_total"),
+            ("rackmark_gpu_nvlink_transmit_bytes".to_owned(), Kind::Counter)
+        );
+        assert_eq!(
+            named("ecc_uncorrected_volatile_total"),
+            ("rackmark_gpu_ecc_uncorrected_volatile".to_owned(), Kind::Counter)
+        );
     }
 }

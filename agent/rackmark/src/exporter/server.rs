@@ -69,7 +69,14 @@ impl Exporter {
         config: watch::Receiver<Arc<Config>>,
         mqtt: Option<Arc<PublisherStats>>,
     ) -> Self {
-        Self { roster, config, mqtt, names: Names::new(), process: Mutex::new(None), settled: Mutex::new(None) }
+        Self {
+            roster,
+            config,
+            mqtt,
+            names: Names::new(),
+            process: Mutex::new(None),
+            settled: Mutex::new(None),
+        }
     }
 
     /// Binds the address now, so that a taken port is an error at start, and
@@ -98,10 +105,8 @@ impl Exporter {
                 return;
             }
         };
-        let app = Router::new()
-            .route("/metrics", get(metrics))
-            .route("/", get(index))
-            .with_state(Arc::new(self));
+        let app =
+            Router::new().route("/metrics", get(metrics)).route("/", get(index)).with_state(Arc::new(self));
         let served = runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::select! {
@@ -181,5 +186,8 @@ async fn metrics(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> i
 }
 
 async fn index() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/html; charset=utf-8")], "<!doctype html><title>rackmark</title><h1>rackmark</h1><p><a href=\"/metrics\">Metrics</a>\n")
+    (
+        [(CONTENT_TYPE, "text/html; charset=utf-8")],
+        "<!doctype html><title>rackmark</title><h1>rackmark</h1><p><a href=\"/metrics\">Metrics</a>\n",
+    )
 }

@@ -4,8 +4,8 @@
 use rackmark_feed::fields;
 use rackmark_feed::telemetry::signed;
 use rackmark_feed::{
-    Audience, Capacity, Cell, ClaimClass, FAST_FIELDS, Field, FieldGroup, GpuCapacity, GpuRef, GpuSlow, MigInstance, NoData, NvLink,
-    NvLinkRemote, Process, ProcessKind, TelemetrySlow, Value,
+    Audience, Capacity, Cell, ClaimClass, FAST_FIELDS, Field, FieldGroup, GpuCapacity, GpuRef, GpuSlow,
+    MigInstance, NoData, NvLink, NvLinkRemote, Process, ProcessKind, TelemetrySlow, Value,
 };
 use rackmark_hardware::host::HostInfo;
 use rackmark_model as model;
@@ -74,7 +74,8 @@ fn gpu_capacity(gpu: &Gpu, ids: &Ids) -> GpuCapacity {
         inventory.each(|at, reading| known.push(Field { id: ids.inventory[at], value: value(reading) }));
     } else {
         // A GPU that was never read this time keeps the names of earlier runs.
-        let names = [("uuid", &gpu.identity.uuid), ("serial", &gpu.identity.serial), ("name", &gpu.identity.name)];
+        let names =
+            [("uuid", &gpu.identity.uuid), ("serial", &gpu.identity.serial), ("name", &gpu.identity.name)];
         for (field, name) in names {
             if let Some(name) = name {
                 push(&mut known, field, text(name));

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rackmark_feed::{
-    Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, FAST_FIELDS, GpuCounts, GpuState, Header, Message,
-    NodeState, PreviousSession, SampleTime, SessionClaim, SessionId, SpoolEpoch, Status, Stream, StreamEnd, Xid,
-    XidSource, seal, topic,
+    Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, FAST_FIELDS, GpuCounts, GpuState, Header,
+    Message, NodeState, PreviousSession, SampleTime, SessionClaim, SessionId, SpoolEpoch, Status, Stream,
+    StreamEnd, Xid, XidSource, seal, topic,
 };
 use rackmark_hardware::host::HostInfo;
 use rackmark_model::NoData;
@@ -67,7 +67,9 @@ impl Signer {
         };
         let topics = STREAMS
             .into_iter()
-            .filter_map(|stream| topic::of(stream, &config.site, &config.node).ok().map(|topic| (stream, topic)))
+            .filter_map(|stream| {
+                topic::of(stream, &config.site, &config.node).ok().map(|topic| (stream, topic))
+            })
             .collect();
         Self { session, header, topics, seqs: Vec::new(), started_unix_ms: clock::unix_ms() }
     }
@@ -100,7 +102,12 @@ impl Signer {
         }
     }
 
-    fn session_body(&self, config: &Config, boot_id: [u8; 16], previous: Option<PreviousSession>) -> Option<Body> {
+    fn session_body(
+        &self,
+        config: &Config,
+        boot_id: [u8; 16],
+        previous: Option<PreviousSession>,
+    ) -> Option<Body> {
         let claim = SessionClaim {
             node: self.header.node,
             site: config.site.clone(),
@@ -124,7 +131,11 @@ impl Signer {
     }
 
     fn ends(&self) -> PreviousSession {
-        let ends = self.seqs.iter().map(|(stream, last_seq)| StreamEnd { stream: *stream, last_seq: *last_seq }).collect();
+        let ends = self
+            .seqs
+            .iter()
+            .map(|(stream, last_seq)| StreamEnd { stream: *stream, last_seq: *last_seq })
+            .collect();
         PreviousSession { session: self.header.session, spool_epoch: self.header.epoch, ends }
     }
 }
@@ -329,7 +340,9 @@ impl Feed {
             Change::Absent { slot, why: NoData::GpuLost } => (EventKind::GpuLost, Some(*slot), now),
             Change::Absent { slot, why: NoData::Suspended } => (EventKind::GpuSuspended, Some(*slot), now),
             Change::Absent { slot, why: NoData::HandedOver } => (EventKind::GpuHandedOver, Some(*slot), now),
-            Change::Xid { slot, code, seen_unix_ms } => (EventKind::Xid(xid(*code)), Some(*slot), *seen_unix_ms),
+            Change::Xid { slot, code, seen_unix_ms } => {
+                (EventKind::Xid(xid(*code)), Some(*slot), *seen_unix_ms)
+            }
             Change::Slow { slot } => {
                 if let Some(document) = roster.gpu(*slot).and_then(|gpu| encode::slow(gpu, &self.ids)) {
                     for part in document.split(0) {
@@ -364,7 +377,10 @@ fn counts(roster: &Roster, expected: Option<u32>) -> GpuCounts {
     let known = u32::try_from(roster.gpus.len()).unwrap_or(u32::MAX);
     let answering = roster.gpus.iter().filter(|gpu| gpu.absence().is_none()).count();
     let small = |count| u16::try_from(count).unwrap_or(u16::MAX);
-    GpuCounts { expected: small(expected.unwrap_or(known)), answering: u16::try_from(answering).unwrap_or(u16::MAX) }
+    GpuCounts {
+        expected: small(expected.unwrap_or(known)),
+        answering: u16::try_from(answering).unwrap_or(u16::MAX),
+    }
 }
 
 impl Observer for Feed {
@@ -376,14 +392,20 @@ impl Observer for Feed {
             self.sample(roster);
         }
         let states_differ = self.states.len() != roster.gpus.len()
-            || self.states.iter().zip(&roster.gpus).any(|(old, gpu)| *old != (encode::state(gpu), gpu.absence()));
-        let about_capacity = changes.iter().any(|change| !matches!(change, Change::Slow { .. } | Change::Xid { .. }));
+            || self
+                .states
+                .iter()
+                .zip(&roster.gpus)
+                .any(|(old, gpu)| *old != (encode::state(gpu), gpu.absence()));
+        let about_capacity =
+            changes.iter().any(|change| !matches!(change, Change::Slow { .. } | Change::Xid { .. }));
         if about_capacity || states_differ {
             self.states.clear();
             self.states.extend(roster.gpus.iter().map(|gpu| (encode::state(gpu), gpu.absence())));
             self.capacity(roster);
         }
-        let all_paused = !roster.gpus.is_empty() && roster.gpus.iter().all(|gpu| gpu.absence() == Some(NoData::Paused));
+        let all_paused =
+            !roster.gpus.is_empty() && roster.gpus.iter().all(|gpu| gpu.absence() == Some(NoData::Paused));
         let state = if all_paused {
             NodeState::Paused
         } else if roster.taken.is_some() || roster.driver_cause.is_some() {

@@ -151,7 +151,8 @@ impl StateDir {
         let path = self.0.join(name);
         let new = self.0.join(format!("{name}.new"));
         let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(bytes)?;
             file.sync_data()?;
             fs::rename(&new, &path)

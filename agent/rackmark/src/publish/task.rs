@@ -9,7 +9,9 @@ use rackmark_feed::topic;
 use tokio::sync::{mpsc, watch};
 
 use super::feed::SharedFeed;
-use super::mqtt::{Broker, Credentials, Incoming, Outbox, Publisher, PublisherConfig, RumqttTransport, Security, Will};
+use super::mqtt::{
+    Broker, Credentials, Incoming, Outbox, Publisher, PublisherConfig, RumqttTransport, Security, Will,
+};
 use crate::config::Config;
 use crate::exit::chain;
 use crate::sampling::task::SharedRoster;
@@ -96,6 +98,10 @@ fn will(config: &Config, feed: SharedFeed, roster: SharedRoster) -> Box<dyn Fn()
     let topic = topic::status(&config.site, &config.node).unwrap_or_default();
     Box::new(move || {
         let made = feed.with(&roster, super::feed::Feed::will);
-        made.unwrap_or_else(|| Will { topic: topic.clone(), payload: Bytes::new(), delay: Duration::from_secs(10) })
+        made.unwrap_or_else(|| Will {
+            topic: topic.clone(),
+            payload: Bytes::new(),
+            delay: Duration::from_secs(10),
+        })
     })
 }

@@ -28,7 +28,8 @@ impl<O: Observer> Observer for Narrator<O> {
 /// WARN: odd, and someone may want to look. ERROR: a GPU or the driver does not
 /// work and a person is needed.
 fn narrate(change: &Change, roster: &Roster) {
-    let gpu = |slot: &u8| roster.gpu(*slot).map_or_else(|| format!("GPU {slot}"), |gpu| gpu.identity.describe());
+    let gpu =
+        |slot: &u8| roster.gpu(*slot).map_or_else(|| format!("GPU {slot}"), |gpu| gpu.identity.describe());
     match change {
         Change::DriverBack { version } => {
             tracing::info!(version, simulated = roster.simulated(), "NVIDIA driver answers");

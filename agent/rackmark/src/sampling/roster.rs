@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rackmark_model::ipc::{GPUS_MAX, SamplerReport};
 use rackmark_model::readings::{Fast, Inventory};
 use rackmark_model::{
-    DriverInfo, GpuEventKind, GpuInventory, GpuSample, GpuSlow, GpuState, InCall, MigInstance, NoData, PciAddress,
-    Presence, Sample, Verdict,
+    DriverInfo, GpuEventKind, GpuInventory, GpuSample, GpuSlow, GpuState, InCall, MigInstance, NoData,
+    PciAddress, Presence, Sample, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,11 @@ impl Gpu {
             Standing::Slow | Standing::Absent(_) => GpuState::Unknown,
             Standing::Answering => match (self.fast.processes_compute, self.fast.processes_graphics) {
                 (Ok(compute), graphics) => {
-                    if compute.0 > 0 || graphics.is_ok_and(|count| count.0 > 0) { GpuState::InUse } else { GpuState::Free }
+                    if compute.0 > 0 || graphics.is_ok_and(|count| count.0 > 0) {
+                        GpuState::InUse
+                    } else {
+                        GpuState::Free
+                    }
                 }
                 (Err(_), _) => GpuState::Unknown,
             },
@@ -344,7 +348,11 @@ impl Roster {
                     if gpu.xids.len() < XID_CODES_MAX || gpu.xids.contains_key(&code) {
                         *gpu.xids.entry(code).or_default() += 1;
                     }
-                    changes.push(Change::Xid { slot: gpu.identity.slot, code, seen_unix_ms: event.seen_unix_ms });
+                    changes.push(Change::Xid {
+                        slot: gpu.identity.slot,
+                        code,
+                        seen_unix_ms: event.seen_unix_ms,
+                    });
                 }
             }
         }
@@ -358,7 +366,11 @@ impl Roster {
             if matches!(gpu.standing, Standing::Answering | Standing::Slow) {
                 gpu.fast = Fast::absent(NoData::Timeout);
                 gpu.standing = Standing::Unresponsive { function: String::new() };
-                changes.push(Change::Unresponsive { slot: gpu.identity.slot, function: String::new(), for_ms });
+                changes.push(Change::Unresponsive {
+                    slot: gpu.identity.slot,
+                    function: String::new(),
+                    for_ms,
+                });
             }
         }
         self.settled += 1;
@@ -396,8 +408,14 @@ impl Roster {
             return Some(at);
         }
         let slot = u8::try_from(self.gpus.len()).ok().filter(|slot| usize::from(*slot) < GPUS_MAX)?;
-        let identity =
-            Identity { slot, address: address.to_string(), uuid: None, serial: None, index: None, name: None };
+        let identity = Identity {
+            slot,
+            address: address.to_string(),
+            uuid: None,
+            serial: None,
+            index: None,
+            name: None,
+        };
         self.gpus.push(Gpu::new(identity, address));
         changes.push(Change::Appeared { slot });
         Some(usize::from(slot))

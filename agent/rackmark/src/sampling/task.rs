@@ -91,7 +91,15 @@ impl<O: Observer> Sampling<O> {
         observer: O,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
-        Self { config, roster, observer, requests, paused_all: None, paused: BTreeMap::new(), hung: BTreeMap::new() }
+        Self {
+            config,
+            roster,
+            observer,
+            requests,
+            paused_all: None,
+            paused: BTreeMap::new(),
+            hung: BTreeMap::new(),
+        }
     }
 
     /// Samples until `stop` is set or dropped.
@@ -126,7 +134,11 @@ impl<O: Observer> Sampling<O> {
                 Outcome::Reorder => {}
                 Outcome::Hangs => self.with_roster(|roster| roster.sampler.walked_away_total += 1),
                 Outcome::Failed(error) => {
-                    tracing::warn!(error = chain(&error), wait_ms = wait.as_millis(), "sampler failed, starting another");
+                    tracing::warn!(
+                        error = chain(&error),
+                        wait_ms = wait.as_millis(),
+                        "sampler failed, starting another"
+                    );
                     if matches!(error, LinkError::Malformed(_)) {
                         self.with_roster(|roster| roster.sampler.malformed_total += 1);
                     }
@@ -141,7 +153,12 @@ impl<O: Observer> Sampling<O> {
     }
 
     /// Takes reports until something ends this sampler.
-    async fn follow(&mut self, link: &mut Link, config: &Config, stop: &mut watch::Receiver<bool>) -> Outcome {
+    async fn follow(
+        &mut self,
+        link: &mut Link,
+        config: &Config,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Outcome {
         let silence_max = config.period * 3 + SILENCE_MAX;
         let mut silent_at = Instant::now() + silence_max;
         loop {

@@ -46,7 +46,8 @@ impl Capture {
             }
             let depth = line.len() - line.trim_start().len();
             path.retain(|(above, _)| *above < depth);
-            let Some((key, value)) = line.split_once(" : ").map(|(key, value)| (key.trim(), value.trim())) else {
+            let Some((key, value)) = line.split_once(" : ").map(|(key, value)| (key.trim(), value.trim()))
+            else {
                 let title = line.trim().to_owned();
                 if title == "MIG Device" {
                     self.mig.push(Vec::new());
@@ -66,7 +67,11 @@ impl Capture {
                     "Name" => name = value.to_owned(),
                     "Used GPU Memory" => {
                         let mebibytes = value.trim_end_matches(" MiB").parse()?;
-                        self.processes.push(Process { pid: pid.ok_or("a pid")?, name: std::mem::take(&mut name), mebibytes });
+                        self.processes.push(Process {
+                            pid: pid.ok_or("a pid")?,
+                            name: std::mem::take(&mut name),
+                            mebibytes,
+                        });
                     }
                     _ => {}
                 },

@@ -48,14 +48,20 @@ struct Arrived {
 fn arrived(profile: &str) -> Outcome<Arrived> {
     let (sim, broker) = (Sim::profile(profile, Some(1))?, Mosquitto::start()?);
     let mut buyer = Buyer::subscribe(broker.port)?;
-    let setup = Setup::on(&sim).broker(broker.port).line("mqtt", "batch_samples = 2").line("sampling", "pcie_throughput = true");
+    let setup = Setup::on(&sim)
+        .broker(broker.port)
+        .line("mqtt", "batch_samples = 2")
+        .line("sampling", "pcie_throughput = true");
     let agent = Agent::sampling(&setup)?;
     let (mut batch, mut slow, mut capacity) = (None, None, None);
     buyer.wait_for("capacity, slow readings and telemetry", PATIENCE, |_, body| {
         match body {
             Body::Telemetry(new) => batch = Some(new.clone()),
             Body::TelemetrySlow(new) => slow = new.gpus.first().cloned(),
-            Body::Capacity(new) if new.audience == Audience::Operator && new.gpus.iter().any(|gpu| gpu.groups.iter().any(|group| group.fields.len() > 20)) => {
+            Body::Capacity(new)
+                if new.audience == Audience::Operator
+                    && new.gpus.iter().any(|gpu| gpu.groups.iter().any(|group| group.fields.len() > 20)) =>
+            {
                 capacity = Some(new.clone());
             }
             _ => {}
@@ -82,7 +88,8 @@ fn arrived(profile: &str) -> Outcome<Arrived> {
 }
 
 fn compare(profile: &str, file: &str) -> Outcome<()> {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/nvidia-smi")).join(file);
+    let path =
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/nvidia-smi")).join(file);
     if !path.exists() {
         println!("skipped: no vectors");
         return Ok(());
@@ -112,7 +119,11 @@ fn compare(profile: &str, file: &str) -> Outcome<()> {
     }
     processes(&capture, &arrived, &mut wrong);
     mig(&capture, &arrived, &mut wrong);
-    println!("{profile}: {compared} fields compared, {} not carried:\n  {}", left_out.len(), left_out.join("\n  "));
+    println!(
+        "{profile}: {compared} fields compared, {} not carried:\n  {}",
+        left_out.len(),
+        left_out.join("\n  ")
+    );
     assert!(wrong.is_empty(), "{} of {profile} differ:\n  {}", wrong.len(), wrong.join("\n  "));
     assert!(compared > 100, "{compared}");
     Ok(())
@@ -130,7 +141,13 @@ fn in_scrape(scrape: &str, name: &str, expected: &Expected) -> Result<(), String
         }
         (None, None) => Ok(()),
         (Some(_), None) => Err(format!("no {series}")),
-        (None, Some(found)) => if expected.is_absent() { Err(format!("{series} {found}, not absent")) } else { Ok(()) },
+        (None, Some(found)) => {
+            if expected.is_absent() {
+                Err(format!("{series} {found}, not absent"))
+            } else {
+                Ok(())
+            }
+        }
     }
 }
 
@@ -141,8 +158,11 @@ fn processes(capture: &Capture, arrived: &Arrived, wrong: &mut Vec<String>) {
         .iter()
         .map(|process| (process.pid, process.name.clone(), process.memory_used_bytes.unwrap_or(u64::MAX)))
         .collect();
-    let expected: Vec<(u32, String, u64)> =
-        capture.processes.iter().map(|process| (process.pid, process.name.clone(), process.mebibytes << 20)).collect();
+    let expected: Vec<(u32, String, u64)> = capture
+        .processes
+        .iter()
+        .map(|process| (process.pid, process.name.clone(), process.mebibytes << 20))
+        .collect();
     for process in &expected {
         if !found.contains(process) {
             wrong.push(format!("process {process:?} is not among {found:?}"));
@@ -165,7 +185,8 @@ fn mig(capture: &Capture, arrived: &Arrived, wrong: &mut Vec<String>) {
                 continue;
             };
             let id = fields::by_name(name).map(|field| field.id);
-            let value = instance.fields.iter().find(|field| Some(field.id) == id).map(|field| field.value.clone());
+            let value =
+                instance.fields.iter().find(|field| Some(field.id) == id).map(|field| field.value.clone());
             if !read(text).fits(value.as_ref()) {
                 wrong.push(format!("MIG {} {key} = {text}: the feed has {name} = {value:?}", instance.index));
             }

@@ -17,7 +17,9 @@ pub enum Expected {
 impl Expected {
     pub fn fits(&self, value: Option<&Value>) -> bool {
         match (self, value) {
-            (Self::Absent, Some(Value::NoData(why))) => matches!(why, NoData::NotSupported | NoData::NoPermission),
+            (Self::Absent, Some(Value::NoData(why))) => {
+                matches!(why, NoData::NotSupported | NoData::NoPermission)
+            }
             (Self::Number(meant), Some(Value::Unsigned(found))) => *meant == i128::from(*found),
             (Self::Number(meant), Some(Value::Signed(found))) => *meant == i128::from(*found),
             (Self::Text(meant), Some(Value::Text(found))) => meant == found,
@@ -49,7 +51,9 @@ pub enum Carried {
 }
 
 fn absent(text: &str) -> bool {
-    matches!(text.trim_start_matches('['), "N/A]" | "N/A" | "") || text.contains("deprecated") || text.contains("Requested functionality")
+    matches!(text.trim_start_matches('['), "N/A]" | "N/A" | "")
+        || text.contains("deprecated")
+        || text.contains("Requested functionality")
 }
 
 fn or_absent(text: &str, read: impl FnOnce(&str) -> Option<Expected>) -> Expected {
@@ -159,7 +163,9 @@ pub fn csv(key: &str) -> Option<Carried> {
     if key.starts_with("fabric.health.") {
         return Some(Not("carried as one bit mask, fabric_health_bitmask"));
     }
-    if key.starts_with("clocks_event_reasons.") && !["clocks_event_reasons.supported", "clocks_event_reasons.active"].contains(&key) {
+    if key.starts_with("clocks_event_reasons.")
+        && !["clocks_event_reasons.supported", "clocks_event_reasons.active"].contains(&key)
+    {
         return Some(Not("carried as one bit mask, clock_event_reasons_bitmask"));
     }
     Some(match key {
@@ -203,9 +209,15 @@ pub fn csv(key: &str) -> Option<Carried> {
         "clocks_event_reasons.active" => As("clock_event_reasons_bitmask", number),
         "clocks_event_reasons_counters.sw_power_cap" => As("sw_power_cap_time_nanoseconds", micro_as_nano),
         "clocks_event_reasons_counters.sync_boost" => As("sync_boost_time_nanoseconds", micro_as_nano),
-        "clocks_event_reasons_counters.sw_thermal_slowdown" => As("sw_thermal_time_nanoseconds", micro_as_nano),
-        "clocks_event_reasons_counters.hw_thermal_slowdown" => As("hw_thermal_time_nanoseconds", micro_as_nano),
-        "clocks_event_reasons_counters.hw_power_brake_slowdown" => As("hw_power_brake_time_nanoseconds", micro_as_nano),
+        "clocks_event_reasons_counters.sw_thermal_slowdown" => {
+            As("sw_thermal_time_nanoseconds", micro_as_nano)
+        }
+        "clocks_event_reasons_counters.hw_thermal_slowdown" => {
+            As("hw_thermal_time_nanoseconds", micro_as_nano)
+        }
+        "clocks_event_reasons_counters.hw_power_brake_slowdown" => {
+            As("hw_power_brake_time_nanoseconds", micro_as_nano)
+        }
         "memory.total" => As("memory_total_bytes", mebi),
         "memory.reserved" => As("memory_reserved_bytes", mebi),
         "memory.used" => As("memory_used_bytes", mebi),
@@ -229,7 +241,9 @@ pub fn csv(key: &str) -> Option<Carried> {
         "retired_pages.pending" => As("retired_pages_pending", flag),
         "remapped_rows.correctable" => As("remapped_rows_corrected", number),
         "remapped_rows.uncorrectable" => As("remapped_rows_uncorrected", number),
-        "remapped_rows.correctable_inactive" | "remapped_rows.uncorrectable_inactive" => Not("needs a newer call than the bindings have"),
+        "remapped_rows.correctable_inactive" | "remapped_rows.uncorrectable_inactive" => {
+            Not("needs a newer call than the bindings have")
+        }
         "remapped_rows.pending" => As("remapped_rows_pending", flag),
         "remapped_rows.failure" => As("remapped_rows_failed", flag),
         "remapped_rows.histogram.max" => As("remap_banks_max", number),
@@ -250,9 +264,10 @@ pub fn csv(key: &str) -> Option<Carried> {
         "module.power.draw.average" => As("module_power_average_milliwatts", milli),
         "module.power.draw.instant" => As("module_power_instant_milliwatts", milli),
         "module.power.limit" => As("module_power_limit_milliwatts", milli),
-        "module.enforced.power.limit" | "module.power.default_limit" | "module.power.min_limit" | "module.power.max_limit" => {
-            Not("of a module only its power and its limit are read")
-        }
+        "module.enforced.power.limit"
+        | "module.power.default_limit"
+        | "module.power.min_limit"
+        | "module.power.max_limit" => Not("of a module only its power and its limit are read"),
         "edpp_multiplier" => Not("NVML has no public call for it"),
         "clocks.current.graphics" => As("clock_graphics_megahertz", number),
         "clocks.current.sm" => As("clock_sm_megahertz", number),
@@ -260,7 +275,9 @@ pub fn csv(key: &str) -> Option<Carried> {
         "clocks.current.video" => As("clock_video_megahertz", number),
         "clocks.applications.graphics" => As("application_clock_graphics_megahertz", number),
         "clocks.applications.memory" => As("application_clock_memory_megahertz", number),
-        "clocks.default_applications.graphics" | "clocks.default_applications.memory" => Not("deprecated by the driver"),
+        "clocks.default_applications.graphics" | "clocks.default_applications.memory" => {
+            Not("deprecated by the driver")
+        }
         "clocks.max.graphics" => As("clock_graphics_max_megahertz", number),
         "clocks.max.sm" => As("clock_sm_max_megahertz", number),
         "clocks.max.memory" => As("clock_memory_max_megahertz", number),
@@ -354,7 +371,9 @@ pub fn query(key: &str) -> Option<Carried> {
         "Max Customer Boost Clocks / Graphics" => As("clock_graphics_customer_max_megahertz", number),
         "GPU PDI" | "GPU Part Number" | "FRU Part Number" => Not("NVML has no public call for it"),
         "ECC Errors / Unrepairable Memory" => Not("missing from the bindings"),
-        "Sparse Operation Mode" | "EDPp Multiplier" | "Capabilities / EGM" => Not("NVML has no public call for it"),
+        "Sparse Operation Mode" | "EDPp Multiplier" | "Capabilities / EGM" => {
+            Not("NVML has no public call for it")
+        }
         _ => Not("in the CSV of the same capture, or of a feature that is not read"),
     })
 }

@@ -54,7 +54,10 @@ struct Folder(PathBuf);
 impl Folder {
     fn make() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("rackmark-demo-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| Failure::new(Code::Unavailable, error))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| Failure::new(Code::Unavailable, error))?;
         Ok(Self(path))
     }
 }
@@ -87,8 +90,10 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     // Connecting must not be cancelled, so the consumer has a task of its own.
     tokio::spawn(async move { while happenings.send(subscriber.next().await).await.is_ok() {} });
 
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| Failure::new(Code::Internal, error))?;
-    let mut terminated = signal(SignalKind::terminate()).map_err(|error| Failure::new(Code::Internal, error))?;
+    let mut interrupted =
+        signal(SignalKind::interrupt()).map_err(|error| Failure::new(Code::Internal, error))?;
+    let mut terminated =
+        signal(SignalKind::terminate()).map_err(|error| Failure::new(Code::Internal, error))?;
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
     let mut consumer = Consumer::default();
@@ -145,12 +150,19 @@ fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16) -> S
 fn start_agent(config: &Path, options: &Options, folder: &Path) -> Result<Child, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::new(Code::Internal, error))?;
     let mut command = Command::new(program);
-    command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
     // Ctrl-C is for the demo, which then tells the agent.
     command.process_group(0);
     if std::io::stdout().is_terminal() {
         // The live table owns the screen; the log goes to a file.
-        let log = fs::File::create(folder.join("agent.log")).map_err(|error| Failure::new(Code::Unavailable, error))?;
+        let log = fs::File::create(folder.join("agent.log"))
+            .map_err(|error| Failure::new(Code::Unavailable, error))?;
         command.stderr(log);
     }
     if let Some(simulated) = &options.simulated {
@@ -174,7 +186,10 @@ async fn stop(agent: &mut Child) {
 async fn scrape(port: u16) -> Option<usize> {
     let fetch = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.ok()?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.ok()?;
         let samples = text.lines().filter(|line| line.starts_with("rackmark_gpu_")).count();

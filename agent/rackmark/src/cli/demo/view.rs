@@ -110,7 +110,8 @@ impl View {
             return out;
         };
         let rows: Vec<Vec<Cell>> = capacity.gpus.iter().map(|gpu| self.row(gpu)).collect();
-        let header = ["GPU", "NAME", "STATE", "VERDICT", "UTIL", "TENSOR", "MEMORY", "TEMP", "POWER", "SM CLOCK"];
+        let header =
+            ["GPU", "NAME", "STATE", "VERDICT", "UTIL", "TENSOR", "MEMORY", "TEMP", "POWER", "SM CLOCK"];
         out.push_str(&render(&header, &rows, colour));
         let _ = writeln!(
             out,
@@ -136,10 +137,14 @@ impl View {
             }
         };
         let figure = |name: &str, per: f64, unit: &str| {
-            Cell::number(fast(name).map_or_else(|| "-".to_owned(), |value| format!("{:.0}{unit}", value / per)))
+            Cell::number(
+                fast(name).map_or_else(|| "-".to_owned(), |value| format!("{:.0}{unit}", value / per)),
+            )
         };
         let memory = match (fast("memory_used_bytes"), named("memory_total_bytes")) {
-            (Some(used), Some(Value::Unsigned(total))) => format!("{:.0}/{:.0} GiB", used / GIB, total as f64 / GIB),
+            (Some(used), Some(Value::Unsigned(total))) => {
+                format!("{:.0}/{:.0} GiB", used / GIB, total as f64 / GIB)
+            }
             _ => "-".to_owned(),
         };
         let name = match named("name") {
@@ -148,7 +153,9 @@ impl View {
         };
         let (state, tone) = match gpu.no_data {
             None => (gpu.state.to_string(), Tone::Good),
-            Some(why @ (NoData::GpuLost | NoData::Timeout | NoData::DriverGone)) => (why.name().to_owned(), Tone::Bad),
+            Some(why @ (NoData::GpuLost | NoData::Timeout | NoData::DriverGone)) => {
+                (why.name().to_owned(), Tone::Bad)
+            }
             Some(why) => (why.name().to_owned(), Tone::Odd),
         };
         vec![
