@@ -104,4 +104,4 @@ $(BENCHES): bench-%: setup-test
 
 .PHONY: docs
 docs: ## Rewrite the generated references
-	UPDATE_GOLDEN=1 cargo nextest run --workspace -E 'test(golden) or test(reference)'
+	UPDATE_GOLDEN=1 cargo nextest run --workspace --no-fail-fast -j 1 -E 'binary(golden) or binary(docs) or test(reference)'

@@ -1,6 +1,7 @@
 //! The daemon as a process.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -153,6 +154,15 @@ impl Agent {
     /// Its configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("rackmark.toml")
+    }
+
+    /// Lets other users of this machine reach its folder, not its state.
+    ///
+    /// # Errors
+    /// Where modes cannot be changed.
+    pub fn open_folder(&self) -> Outcome<()> {
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(())
     }
 
     /// Its sampler's pid.

@@ -1,13 +1,15 @@
-//! What the kernel says about this machine, read from sysfs and procfs.
+//! What the kernel says about this machine, read from sysfs, procfs and
+//! the kernel log.
 //!
-//! Nothing here opens a device or calls a driver: reading these files never
-//! wakes a sleeping GPU. Every reader takes the root of the tree it reads
-//! (`/sys`, `/proc`), so that a folder can stand in for it.
+//! Nothing here opens a GPU or calls its driver: reading these files never
+//! wakes a sleeping GPU. Every reader takes the file or the root of the tree it
+//! reads (`/sys`, `/proc`), so that another can stand in for it.
 
 #![forbid(unsafe_code)]
 
 mod file;
 pub mod host;
+pub mod kmsg;
 pub mod pci;
 pub mod process;
 

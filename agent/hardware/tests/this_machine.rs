@@ -1,9 +1,12 @@
 //! Reads the machine the test runs on, as it is.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
+use rackmark_hardware::ReadError;
 use rackmark_hardware::host::{boot_id, host_info, hostname, uptime};
+use rackmark_hardware::kmsg::{KERNEL_LOG, KernelLog};
 use rackmark_hardware::pci::PciScanner;
 use rackmark_hardware::process::ProcessUsage;
 
@@ -23,4 +26,29 @@ fn the_real_proc_and_sys_are_understood() {
     if let Ok(first) = scanner.scan() {
         assert_eq!(scanner.scan().expect("second scan"), first);
     }
+}
+
+#[test]
+fn the_real_kernel_log_is_understood() {
+    let mut log = match KernelLog::open(Path::new(KERNEL_LOG)) {
+        Ok(log) => log,
+        Err(ReadError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+            println!("skipped: no right to read the kernel log");
+            return;
+        }
+        Err(error) => panic!("{error}: {error:?}"),
+    };
+    // Bounded, as the machine may log while this reads.
+    let mut sequence = Vec::new();
+    while let Some(record) = log.next().expect("record") {
+        assert!(record.priority <= 7, "{record:?}");
+        sequence.push(record.seq);
+        if sequence.len() == 200_000 {
+            break;
+        }
+    }
+    println!("{} records, {} overruns", sequence.len(), log.overruns());
+    assert!(!sequence.is_empty());
+    assert!(sequence.is_sorted_by(|one, next| one < next), "{sequence:?}");
+    assert_eq!(log.unreadable(), 0);
 }

@@ -81,6 +81,36 @@ fn what_cannot_be_reached_is_said_with_a_hint_and_its_code() -> Outcome<()> {
 }
 
 #[test]
+fn only_administrators_may_ask_the_agent() -> Outcome<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: not root, so no other user can be tried");
+        return Ok(());
+    }
+    let sim = Sim::profile("h200", Some(1))?;
+    let agent = Agent::sampling(&Setup::on(&sim))?;
+    agent.open_folder()?;
+    // Where another user can run it, wherever it was built.
+    let program = agent.config().with_file_name("rackmark");
+    fs::copy(binary("rackmark"), &program)?;
+    let ask = |user: &[&str]| -> Outcome<Output> {
+        Ok(Command::new("setpriv")
+            .args(user)
+            .arg(&program)
+            .args(["pause", "--for", "1m", "--config"])
+            .arg(agent.config())
+            .output()?)
+    };
+    let refused = ask(&["--reuid=65534", "--regid=65534", "--clear-groups"])?;
+    let text = String::from_utf8(refused.stderr)?;
+    assert_eq!(refused.status.code(), Some(77), "{text}");
+    assert!(text.contains("only root and the administrators' group"), "{text}");
+    assert!(agent.scrape()?.body.contains("rackmark_gpu_up{gpu=\"0\"} 1"), "nothing was paused");
+    // The control: root is let in by the same way.
+    assert!(ask(&["--reuid=0"])?.status.success());
+    Ok(())
+}
+
+#[test]
 fn doctor_goes_on_past_failures() -> Outcome<()> {
     let sim = Sim::profile("h200", Some(2))?;
     let agent = Agent::sampling(&Setup::on(&sim).broker(1))?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use rackmark_hardware::kmsg::{KERNEL_LOG, KernelLog, nvidia_xid};
 use serde_json::json;
 
 use super::ConfigPath;
@@ -74,6 +75,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
         }
     };
     findings.push(driver_module(&config));
+    findings.push(kernel_log(Path::new(KERNEL_LOG)));
     findings.push(pci(&config));
     findings.extend(gpus(&config));
     findings.push(state_dir(&config));
@@ -133,6 +135,51 @@ fn driver_module(config: &Config) -> Finding {
             "the NVIDIA kernel module is not loaded; the agent waits for it",
         ),
     }
+}
+
+/// Most records looked at. The kernel has room for one in 32 bytes of its log
+/// buffer (`PRB_AVGBITS`), so all of a buffer of 4 MiB.
+const KERNEL_LOG_RECORDS_MAX: u64 = 200_000;
+
+fn kernel_log(path: &Path) -> Finding {
+    let check = "kernel log";
+    let mut log = match KernelLog::open(path) {
+        Ok(log) => log,
+        Err(error) => return odd(check, chain(&error), "run doctor as root to include the kernel log"),
+    };
+    let (mut records, mut overwritten, mut xids, mut newest) = (0, 0, 0_u64, None);
+    while records < KERNEL_LOG_RECORDS_MAX {
+        match log.next() {
+            Ok(Some(record)) => {
+                if records == 0 {
+                    overwritten = record.seq;
+                }
+                records += 1;
+                if let Some(xid) = nvidia_xid(&record) {
+                    xids += 1;
+                    newest = Some(xid);
+                }
+            }
+            Ok(None) => break,
+            Err(error) => return odd(check, chain(&error), "read it with dmesg and look for XIDs of NVIDIA"),
+        }
+    }
+    let mut gap = String::new();
+    if overwritten > 0 {
+        gap = format!("; {overwritten} older records are gone");
+    }
+    if records == KERNEL_LOG_RECORDS_MAX {
+        gap.push_str("; newer records are not looked at");
+    }
+    let Some(newest) = newest else {
+        return fine(check, format!("{records} records, no NVIDIA XID{gap}"));
+    };
+    let gpu = newest.pci.map(|address| format!(" on {address}")).unwrap_or_default();
+    odd(
+        check,
+        format!("{xids} NVIDIA XIDs since boot, newest: XID {}{gpu}{gap}", newest.code),
+        "look the code up in NVIDIA's XID catalogue; rackmark sample shows how the GPU is now",
+    )
 }
 
 fn pci(config: &Config) -> Finding {

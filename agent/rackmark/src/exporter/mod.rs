@@ -4,6 +4,8 @@
 mod collect;
 mod names;
 mod openmetrics;
+#[cfg(test)]
+mod reference_tests;
 mod server;
 mod text;
 

@@ -156,6 +156,8 @@ pub struct Feed {
     node_state: NodeState,
     node_since_unix_ms: u64,
     counts: Option<GpuCounts>,
+    /// False where no broker is configured: nothing is signed or kept then.
+    published: bool,
 }
 
 /// What the feed needs to know of the machine.
@@ -191,6 +193,7 @@ impl Feed {
             node_state: NodeState::Starting,
             node_since_unix_ms: clock::unix_ms(),
             counts: None,
+            published: !now.brokers.is_empty(),
         };
         let previous = feed.state.previous_session();
         if let Some(body) = feed.signer.session_body(&now, machine.boot_id, previous) {
@@ -224,6 +227,9 @@ impl Feed {
     }
 
     fn level(&mut self, body: Body) {
+        if !self.published {
+            return;
+        }
         let stream = body.stream();
         if let Some(payload) = self.signer.sign(body, true) {
             self.outbox.level(self.signer.topic(stream), payload);
@@ -231,6 +237,9 @@ impl Feed {
     }
 
     fn stream(&mut self, body: Body, class: Class) {
+        if !self.published {
+            return;
+        }
         let stream = body.stream();
         if let Some(payload) = self.signer.sign(body, true) {
             self.outbox.stream(self.signer.topic(stream), payload, class, Retain::No);
@@ -270,7 +279,7 @@ impl Feed {
     }
 
     fn sample(&mut self, roster: &Roster) {
-        let Some(taken) = roster.taken else { return };
+        let Some(taken) = roster.taken.filter(|_| self.published) else { return };
         // A batch has one set of GPUs; a new GPU begins a new batch.
         if self.batch.is_some() && self.batched_gpus != roster.gpus.len() {
             self.flush();

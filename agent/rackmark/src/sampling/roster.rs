@@ -492,3 +492,7 @@ fn take_gpu(gpu: &mut Gpu, new: &GpuSample, changes: &mut Vec<Change>) {
     gpu.fast.clone_from(&new.fast);
     gpu.in_call.clone_from(&new.in_call);
 }
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;
