@@ -92,6 +92,13 @@ fn field_tables() -> String {
     out
 }
 
+/// The columns of fast telemetry, in their order.
+fn fast_columns() -> String {
+    let names: Vec<String> =
+        fields::all().filter(|f| f.class == Class::Fast).map(|f| format!("{} `{}`", f.id, f.name)).collect();
+    names.join(",\n") + ".\n"
+}
+
 fn limit_table() -> String {
     let mut out = String::from("| What | Most |\n|---|---|\n");
     for (what, most) in [
@@ -125,9 +132,10 @@ type Section = (&'static str, fn() -> String);
 fn the_page_keeps_step_with_the_code() {
     let path = root().join("../docs/feed.md");
     // In this order: the decoder that explains the examples reads the code lists.
-    let sections: [Section; 5] = [
+    let sections: [Section; 6] = [
         ("schemas", schemas),
         ("codes", codes),
+        ("fast", fast_columns),
         ("limits", limit_table),
         ("frame", || explained("--frame", "will.bin")),
         ("batch", || explained("--bits", "telemetry_example.bin")),

@@ -194,12 +194,12 @@ fn value(reading: model::Reading<model::Value<'_>>) -> Value {
     }
 }
 
-/// Texts of the driver are cut to what the feed allows, on a character boundary.
 fn text(words: &str) -> Value {
     Value::Text(cut(words))
 }
 
-fn cut(words: &str) -> String {
+/// Texts of the driver are cut to what the feed allows, on a character boundary.
+pub fn cut(words: &str) -> String {
     let end = words.floor_char_boundary(rackmark_feed::limits::TEXT_BYTES);
     words[..end].to_owned()
 }

@@ -252,7 +252,7 @@ impl Feed {
         let time_to_live = (message_every * MISSED_MESSAGES).max(TIME_TO_LIVE_MIN);
         Status {
             state,
-            reason: reason.to_owned(),
+            reason: encode::cut(reason),
             session: self.signer.header.session,
             since_unix_ms: self.node_since_unix_ms,
             time_to_live_ms: time_to_live.as_millis() as u64,

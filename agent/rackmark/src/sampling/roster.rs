@@ -14,9 +14,13 @@ use rackmark_model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A call that is out for longer makes its GPU *unresponsive*. Opening a GPU
-/// without persistence mode takes up to about 3 s; 10 s is promised.
+/// A call that is out for longer makes its GPU *unresponsive*; no reading takes
+/// a tenth of that, and 10 s is promised.
 pub const UNRESPONSIVE_AFTER_MS: u64 = 5_000;
+
+/// The same for opening a GPU: without persistence mode the driver starts each
+/// one anew, one after the other, at some seconds each.
+pub const OPENING_AFTER_MS: u64 = 60_000;
 
 /// Distinct XID codes counted per GPU; NVIDIA's catalogue has 172.
 const XID_CODES_MAX: usize = 256;
@@ -457,20 +461,26 @@ fn take_inventory(gpu: &mut Gpu, new: &GpuInventory, changes: &mut Vec<Change>) 
     changes.push(Change::Inventory { slot: gpu.identity.slot });
 }
 
+fn out_for(call: &InCall, longest_ms: u64) -> Standing {
+    if call.for_ms >= longest_ms {
+        Standing::Unresponsive { function: call.function.clone() }
+    } else {
+        Standing::Slow
+    }
+}
+
 fn take_gpu(gpu: &mut Gpu, new: &GpuSample, changes: &mut Vec<Change>) {
     let slot = gpu.identity.slot;
     let standing = match (new.presence, &new.in_call) {
+        (Presence::Absent(NoData::Timeout), Some(call)) => out_for(call, OPENING_AFTER_MS),
         // A sampler that was told to leave a hanging GPU alone reports it as
         // timed out; it stays named by the call it hung in.
-        (Presence::Absent(NoData::Timeout), _) => match &gpu.standing {
+        (Presence::Absent(NoData::Timeout), None) => match &gpu.standing {
             Standing::Unresponsive { function } => Standing::Unresponsive { function: function.clone() },
             _ => Standing::Unresponsive { function: String::new() },
         },
         (Presence::Absent(why), _) => Standing::Absent(why),
-        (Presence::Open, Some(call)) if call.for_ms >= UNRESPONSIVE_AFTER_MS => {
-            Standing::Unresponsive { function: call.function.clone() }
-        }
-        (Presence::Open, Some(_)) => Standing::Slow,
+        (Presence::Open, Some(call)) => out_for(call, UNRESPONSIVE_AFTER_MS),
         (Presence::Open, None) => Standing::Answering,
     };
     if standing != gpu.standing {

@@ -77,6 +77,16 @@ fn a_call_is_unresponsive_after_its_time_and_not_before() {
 }
 
 #[test]
+fn opening_a_gpu_may_take_its_time() {
+    let mut roster = Roster::default();
+    let opening = |for_ms| sample(&[(3, Presence::Absent(NoData::Timeout), Some(for_ms))]);
+    roster.take(&opening(OPENING_AFTER_MS - 1));
+    assert_eq!((&roster.gpus[0].standing, roster.gpus[0].state()), (&Standing::Slow, GpuState::Unknown));
+    let changes = roster.take(&opening(OPENING_AFTER_MS));
+    assert!(matches!(changes[..], [Change::Unresponsive { slot: 0, .. }]), "{changes:?}");
+}
+
+#[test]
 fn no_gpu_is_ever_schedulable_without_a_judge() {
     let mut roster = Roster::default();
     for presence in [
