@@ -16,7 +16,7 @@ use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
 use crate::exporter::Exporter;
 use crate::logging::LogLevel;
-use crate::publish::feed::{Feed, Machine, SharedFeed};
+use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed};
 use crate::publish::identity::{Session, StateDir};
 use crate::publish::mqtt::{BacklogLimits, Outbox};
 use crate::publish::task as publishing;
@@ -88,6 +88,8 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
         publishing::run(config_now.clone(), outbox, feed.clone(), roster.clone(), stopping.clone()),
     ));
 
+    tasks.spawn(named("heartbeat", heartbeat(feed.clone(), roster.clone(), stopping.clone())));
+
     announce(&config, &node_id, address);
     let mut manager = ServiceManager::new();
     manager.ready(&format!("metrics on {address}"));
@@ -130,6 +132,16 @@ fn gave_up(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> Failu
         None => "all tasks ended by themselves".to_owned(),
     };
     Failure::new(Code::Internal, what)
+}
+
+async fn heartbeat(feed: SharedFeed, roster: SharedRoster, mut stopping: watch::Receiver<bool>) {
+    let mut due = tokio::time::interval(HEARTBEAT);
+    loop {
+        tokio::select! {
+            _ = due.tick() => feed.with(&roster, Feed::heartbeat),
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use rackmark_e2e::Outcome;
 
 struct Rule {
@@ -60,14 +60,18 @@ const RULES: &[Rule] = &[
     },
 ];
 
-#[test]
-fn no_edge_of_the_import_table_is_crossed() -> Outcome<()> {
+fn workspace() -> Outcome<Metadata> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-    let metadata = MetadataCommand::new()
+    Ok(MetadataCommand::new()
         .manifest_path(root)
         .no_deps()
         .other_options(vec!["--offline".to_owned()])
-        .exec()?;
+        .exec()?)
+}
+
+#[test]
+fn no_edge_of_the_import_table_is_crossed() -> Outcome<()> {
+    let metadata = workspace()?;
     let ours: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
     let ruled: BTreeSet<String> = RULES.iter().map(|rule| rule.krate.to_owned()).collect();
     assert_eq!(ours, ruled, "every crate of the workspace has a rule");
@@ -90,12 +94,7 @@ fn no_edge_of_the_import_table_is_crossed() -> Outcome<()> {
 
 #[test]
 fn every_crate_inherits_the_lints_and_unsafe_stays_behind_its_walls() -> Outcome<()> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
-    let metadata = MetadataCommand::new()
-        .manifest_path(root)
-        .no_deps()
-        .other_options(vec!["--offline".to_owned()])
-        .exec()?;
+    let metadata = workspace()?;
     for package in &metadata.packages {
         let manifest = std::fs::read_to_string(&package.manifest_path)?;
         assert!(

@@ -120,6 +120,41 @@ fn a_clean_stop_says_offline_and_a_crash_is_told_by_the_will() -> Outcome<()> {
 }
 
 #[test]
+fn a_node_without_telemetry_keeps_saying_that_it_lives() -> Outcome<()> {
+    let (sim, broker) = (Sim::profile("h200", Some(1))?, Mosquitto::start()?);
+    let mut buyer = Buyer::subscribe(broker.port)?;
+    let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;
+    assert!(agent.cli(&["pause", "--for", "1h"])?.status.success());
+    let mut paused = |after: u64| {
+        buyer.wait_for("a status", Duration::from_secs(30), |judged, body| {
+            let sent = judged.outcome.as_ref().map_or(0, |accepted| accepted.header.time_unix_ms);
+            match body {
+                Body::Status(status) if status.state == NodeState::Paused && sent > after => {
+                    Some((sent, status.time_to_live_ms))
+                }
+                _ => None,
+            }
+        })
+    };
+    let (first, time_to_live_ms) = paused(0)?;
+    let (second, _) = paused(first)?;
+    assert!(second - first < time_to_live_ms, "{} ms of silence, {time_to_live_ms} allowed", second - first);
+    Ok(())
+}
+
+#[test]
+fn a_status_says_why_the_driver_is_gone() -> Outcome<()> {
+    let (sim, broker) = (Sim::profile("h200", Some(1))?, Mosquitto::start()?);
+    std::fs::remove_file(sim.library())?;
+    let mut buyer = Buyer::subscribe(broker.port)?;
+    let _agent = Agent::start(&Setup::on(&sim).broker(broker.port))?;
+    buyer.wait_for("the reason", PATIENCE, |_, body| match body {
+        Body::Status(status) if status.reason.contains("libnvidia-ml.so.1") => Some(()),
+        _ => None,
+    })
+}
+
+#[test]
 fn feed_tail_prints_verified_messages_and_their_signed_bytes() -> Outcome<()> {
     let (sim, broker) = (Sim::profile("h200", Some(1))?, Mosquitto::start()?);
     let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;

@@ -22,13 +22,17 @@ use super::mqtt::{Class, Outbox, Retain, Will};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
-use crate::sampling::roster::{Change, Roster};
+use crate::sampling::roster::{Change, Identity, Roster};
 use crate::sampling::task::{Observer, SharedRoster};
 
 /// A consumer regards a node as silent after this many missed telemetry
 /// messages, and never before [`TIME_TO_LIVE_MIN`].
 const MISSED_MESSAGES: u32 = 3;
 const TIME_TO_LIVE_MIN: Duration = Duration::from_secs(30);
+
+/// A node is never quiet for longer than about twice this, which leaves a third
+/// of the shortest time to live for the way.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The will is published this long after the connection broke, so that a short
 /// break does not announce a death.
@@ -156,8 +160,13 @@ pub struct Feed {
     node_state: NodeState,
     node_since_unix_ms: u64,
     counts: Option<GpuCounts>,
+    reason: String,
     /// False where no broker is configured: nothing is signed or kept then.
     published: bool,
+    /// When the last message was made.
+    spoke_boot_ms: u64,
+    /// The names of the GPUs as they stand on disk.
+    kept_gpus: Vec<Identity>,
 }
 
 /// What the feed needs to know of the machine.
@@ -178,6 +187,7 @@ impl Feed {
         machine: Machine,
     ) -> Self {
         let now = config.borrow().clone();
+        let kept_gpus = state.known_gpus();
         let mut feed = Self {
             signer: Signer::new(session, &now),
             outbox,
@@ -193,7 +203,10 @@ impl Feed {
             node_state: NodeState::Starting,
             node_since_unix_ms: clock::unix_ms(),
             counts: None,
+            reason: String::new(),
             published: !now.brokers.is_empty(),
+            spoke_boot_ms: 0,
+            kept_gpus,
         };
         let previous = feed.state.previous_session();
         if let Some(body) = feed.signer.session_body(&now, machine.boot_id, previous) {
@@ -211,6 +224,16 @@ impl Feed {
         Some(Will { topic, payload, delay: WILL_DELAY })
     }
 
+    /// Says that the node lives where nothing else did for [`HEARTBEAT`]: while
+    /// everything is paused, or where no GPU is known, there is no telemetry, and a consumer would
+    /// take the node for silent.
+    pub fn heartbeat(&mut self, roster: &Roster) {
+        let quiet = clock::boot_ms().saturating_sub(self.spoke_boot_ms);
+        if quiet >= HEARTBEAT.as_millis() as u64 {
+            self.status(roster.driver_cause.as_deref().unwrap_or(""), roster);
+        }
+    }
+
     /// Says goodbye and notes where the sequences ended.
     pub fn end(&mut self, roster: &Roster) {
         self.flush();
@@ -218,6 +241,17 @@ impl Feed {
         self.node_since_unix_ms = clock::unix_ms();
         self.status("stopped", roster);
         self.keep();
+    }
+
+    fn keep_names(&mut self, roster: &Roster) {
+        let names = roster.identities();
+        if names == self.kept_gpus {
+            return;
+        }
+        match self.state.keep_gpus(&names) {
+            Ok(()) => self.kept_gpus = names,
+            Err(error) => tracing::warn!(error = chain(&error), "the names of the GPUs are not kept"),
+        }
     }
 
     fn keep(&self) {
@@ -232,6 +266,7 @@ impl Feed {
         }
         let stream = body.stream();
         if let Some(payload) = self.signer.sign(body, true) {
+            self.spoke_boot_ms = clock::boot_ms();
             self.outbox.level(self.signer.topic(stream), payload);
         }
     }
@@ -242,6 +277,7 @@ impl Feed {
         }
         let stream = body.stream();
         if let Some(payload) = self.signer.sign(body, true) {
+            self.spoke_boot_ms = clock::boot_ms();
             self.outbox.stream(self.signer.topic(stream), payload, class, Retain::No);
         }
     }
@@ -267,6 +303,7 @@ impl Feed {
     fn status(&mut self, reason: &str, roster: &Roster) {
         let status = self.status_body(self.node_state, reason, roster);
         self.counts = Some(status.gpus);
+        reason.clone_into(&mut self.reason);
         self.level(Body::Status(status));
     }
 
@@ -423,17 +460,16 @@ impl Observer for Feed {
             self.node_state
         };
         let counts = counts(roster, self.config.borrow().expected_gpus);
-        if state != self.node_state || self.counts != Some(counts) {
+        let reason = roster.driver_cause.as_deref().unwrap_or("");
+        if state != self.node_state || self.counts != Some(counts) || reason != self.reason {
             if state != self.node_state {
                 self.node_since_unix_ms = clock::unix_ms();
             }
             self.node_state = state;
-            self.status(roster.driver_cause.as_deref().unwrap_or(""), roster);
+            self.status(reason, roster);
         }
-        if changes.iter().any(|change| matches!(change, Change::Inventory { .. } | Change::Appeared { .. }))
-            && let Err(error) = self.state.keep_gpus(&roster.identities())
-        {
-            tracing::warn!(error = chain(&error), "the names of the GPUs are not kept");
+        if changes.iter().any(|change| matches!(change, Change::Inventory { .. } | Change::Appeared { .. })) {
+            self.keep_names(roster);
         }
     }
 }

@@ -93,7 +93,7 @@ impl StateDir {
             Ok(der) => SigningKey::from_pkcs8(&der).map_err(key),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let der = SigningKey::generate_pkcs8().map_err(key)?;
-                self.write("identity.pk8", &der)?;
+                self.write("identity.pk8", &der, Survives::PowerLoss)?;
                 tracing::info!(file = %path.display(), "new identity key");
                 SigningKey::from_pkcs8(&der).map_err(key)
             }
@@ -111,7 +111,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::File`].
     pub fn keep_session(&self, session: PreviousSession) -> Result<(), StateError> {
-        self.write_json("session.json", &KeptSession { previous: Some(session) })
+        self.write_json("session.json", &KeptSession { previous: Some(session) }, Survives::Crash)
     }
 
     /// The GPUs of earlier runs.
@@ -124,7 +124,7 @@ impl StateDir {
     /// # Errors
     /// [`StateError::File`].
     pub fn keep_gpus(&self, gpus: &[GpuIdentity]) -> Result<(), StateError> {
-        self.write_json("roster.json", gpus)
+        self.write_json("roster.json", gpus, Survives::PowerLoss)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
@@ -140,25 +140,40 @@ impl StateDir {
             .ok()
     }
 
-    fn write_json<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), StateError> {
+    fn write_json<T: Serialize + ?Sized>(
+        &self,
+        name: &str,
+        value: &T,
+        survives: Survives,
+    ) -> Result<(), StateError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| StateError::File { path: self.0.join(name), source: error.into() })?;
-        self.write(name, &bytes)
+        self.write(name, &bytes, survives)
     }
 
     /// Replaces a file as a whole, readable for the agent only.
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+    fn write(&self, name: &str, bytes: &[u8], survives: Survives) -> Result<(), StateError> {
         let path = self.0.join(name);
         let new = self.0.join(format!("{name}.new"));
         let write = || {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(bytes)?;
-            file.sync_data()?;
+            if survives == Survives::PowerLoss {
+                file.sync_data()?;
+            }
             fs::rename(&new, &path)
         };
         write().map_err(|source| StateError::File { path: path.clone(), source })
     }
+}
+
+/// What a state file must outlive. Waiting for the disk is for what is written
+/// once; a file that is written with every batch must not make sampling wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Survives {
+    PowerLoss,
+    Crash,
 }
 
 /// The keys of this start of the daemon.
