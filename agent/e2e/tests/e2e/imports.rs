@@ -19,7 +19,7 @@ const RULES: &[Rule] = &[
     Rule {
         krate: "rackmark-feed",
         may: &[],
-        never: &["tokio", "rumqttc", "rumqttc-next", "axum"],
+        never: &["tokio", "rumqttc", "rumqttc-next", "hyper"],
         reason: "the feed is a public contract: no agent crate, no client in the wire format",
     },
     Rule {
@@ -29,15 +29,21 @@ const RULES: &[Rule] = &[
         reason: "the model is plain data: no I/O, no clock, no runtime",
     },
     Rule {
+        krate: "rackmark-spool",
+        may: &[],
+        never: &["tokio", "rumqttc", "rumqttc-next", "serde", "rustix"],
+        reason: "the spool is bytes in, bytes out: std and a checksum",
+    },
+    Rule {
         krate: "rackmark-hardware",
         may: &["rackmark-model"],
-        never: &["nvml-wrapper", "nvml-wrapper-sys", "rumqttc-next", "axum", "tokio"],
+        never: &["nvml-wrapper", "nvml-wrapper-sys", "rumqttc-next", "hyper", "tokio"],
         reason: "readers of sysfs and procfs know neither NVML nor networks",
     },
     Rule {
         krate: "rackmark-sampler",
         may: &["rackmark-model", "rackmark-hardware"],
-        never: &["tokio", "rumqttc-next", "axum", "rackmark-feed"],
+        never: &["tokio", "rumqttc-next", "hyper", "rackmark-feed"],
         reason: "the sampler may hang in the driver; it holds no network and no runtime",
     },
     Rule {
@@ -48,13 +54,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "rackmark",
-        may: &["rackmark-model", "rackmark-hardware", "rackmark-feed"],
+        may: &["rackmark-model", "rackmark-hardware", "rackmark-feed", "rackmark-spool"],
         never: &["nvml-wrapper", "nvml-wrapper-sys", "cudarc", "libloading"],
         reason: "the daemon never maps an NVIDIA library",
     },
     Rule {
         krate: "rackmark-e2e",
-        may: &["rackmark-feed"],
+        may: &["rackmark-feed", "rackmark-spool"],
         never: &["nvml-wrapper", "nvml-wrapper-sys", "rackmark-model"],
         reason: "tests from outside know what a stranger knows",
     },
