@@ -2,6 +2,7 @@
 
 mod capacity;
 mod event;
+mod reply;
 mod session;
 mod slow;
 mod status;
@@ -9,7 +10,8 @@ mod status;
 use serde::{Deserialize, Serialize};
 
 pub use capacity::{Capacity, Field, FieldGroup, GpuCapacity, MigInstance};
-pub use event::{Event, EventKind, GpuRef, Xid, XidSource};
+pub use event::{Event, EventKind, GpuRef, LossCause, Xid, XidSource};
+pub use reply::{Reply, ReplyOutcome};
 pub use session::{
     PreviousSession, SESSION_IDENTITY_DOMAIN, SessionClaim, SessionRecord, SessionRecordError, StreamEnd,
 };
@@ -37,6 +39,30 @@ pub enum Body {
     Status(Status),
     /// What the node has, for one audience.
     Capacity(Capacity),
+    /// The answer to a command.
+    Reply(Reply),
+}
+
+/// Whether a message has a sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// It has.
+    Required,
+    /// A status that says offline: it has when the node says so itself, it has not as the will.
+    Optional,
+    /// A reply: it has not.
+    Forbidden,
+}
+
+impl Numbering {
+    /// True when a number (`present`) or its absence fits.
+    pub(crate) const fn fits(self, present: bool) -> bool {
+        match self {
+            Self::Required => present,
+            Self::Optional => true,
+            Self::Forbidden => !present,
+        }
+    }
 }
 
 impl Body {
@@ -49,6 +75,7 @@ impl Body {
             Self::TelemetrySlow(_) => "telemetry_slow",
             Self::Status(_) => "status",
             Self::Capacity(_) => "capacity",
+            Self::Reply(_) => "reply",
         }
     }
 
@@ -61,12 +88,22 @@ impl Body {
             Self::TelemetrySlow(_) => Stream::TelemetrySlow,
             Self::Status(_) => Stream::Status,
             Self::Capacity(capacity) => capacity.stream(),
+            Self::Reply(_) => Stream::Reply,
         }
     }
 
     /// True for the body of a will: a status that says offline.
     pub const fn is_will(&self) -> bool {
         matches!(self, Self::Status(Status { state: crate::codes::NodeState::Offline, .. }))
+    }
+
+    /// What sequence number the body goes with.
+    pub(crate) const fn numbering(&self) -> Numbering {
+        match self {
+            Self::Reply(_) => Numbering::Forbidden,
+            body if body.is_will() => Numbering::Optional,
+            _ => Numbering::Required,
+        }
     }
 
     /// Checks limits, names and audiences before sealing.
@@ -78,6 +115,7 @@ impl Body {
             Self::TelemetrySlow(slow) => slow.check(),
             Self::Status(status) => Ok(status.check()?),
             Self::Capacity(capacity) => capacity.check(),
+            Self::Reply(reply) => Ok(reply.check()?),
         }
     }
 }

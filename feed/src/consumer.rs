@@ -5,17 +5,20 @@
 //! reason. It trusts the first node id that a name comes with; [`Consumer::bind`]
 //! fixes names beforehand, [`Consumer::forget`] releases one.
 
+mod account;
 mod held;
 mod node;
 mod tracker;
 
 use std::collections::HashMap;
 
-use crate::body::{Body, SessionRecordError, Status};
+use crate::body::{Body, EventKind, SessionRecordError, Status};
+use crate::downlink::{StreamBelow, Watermark};
 use crate::error::DecodeError;
 use crate::frame::{Frame, Header};
 use crate::ids::{NodeId, SessionId, SpoolEpoch, Stream};
 use crate::topic::Topic;
+pub use account::Account;
 use held::{Held, Pending};
 use node::{Node, Session};
 use tracker::Seen;
@@ -33,8 +36,11 @@ pub struct Settings {
     pub hold_ms: u64,
     /// Most sessions (and spool epochs) remembered per node, the current one included.
     pub sessions_per_node: usize,
-    /// Most missing ranges remembered per stream.
+    /// Most ranges remembered per stream that have not come, missing and declared ones together.
     pub missing_ranges: usize,
+    /// True when every stream is wanted from number 0 on: what lies below the first one seen is then missing.
+    /// False for a consumer that may join at any time: it is then not.
+    pub from_start: bool,
     /// Time to live of a node that has sent no status yet.
     pub default_time_to_live_ms: u64,
 }
@@ -48,6 +54,7 @@ impl Default for Settings {
             hold_ms: 300_000,
             sessions_per_node: 8,
             missing_ranges: 64,
+            from_start: false,
             default_time_to_live_ms: 60_000,
         }
     }
@@ -139,9 +146,9 @@ pub struct Accepted {
     pub header: Header,
     /// The body; `None` when its schema is newer than this crate. The rest is verified all the same.
     pub body: Option<Body>,
-    /// Numbers that this message shows to be missing. They may still come.
+    /// Numbers that this message shows to be missing. They may still come, or be declared lost later.
     pub gaps: Vec<Gap>,
-    /// True when the message fills a gap, or lies before the first one seen.
+    /// True when the message fills a gap, comes although it was declared lost, or lies before the first one seen.
     pub late: bool,
     /// Messages that were held until this session record, each judged now.
     pub released: Vec<Result<Self, Refusal>>,
@@ -222,8 +229,10 @@ impl Consumer {
     }
 
     fn judge(&mut self, topic: &str, payload: &[u8], received_unix_ms: u64) -> Result<Accepted, Refusal> {
-        let Some(Topic::Node { site, node, stream }) = Topic::parse(topic) else {
-            return Err(Refusal::Topic);
+        let (site, node, stream) = match Topic::parse(topic) {
+            Some(Topic::Node { site, node, stream }) => (site, node, stream),
+            Some(Topic::Reply { site, node, .. }) => (site, node, Stream::Reply),
+            _ => return Err(Refusal::Topic),
         };
         let frame = Frame::parse(payload)?;
         let header = frame.header();
@@ -275,7 +284,7 @@ impl Consumer {
             return Err(Refusal::EpochMismatch);
         }
         // The body's kind needs a number, so a frame without one did not parse.
-        let seq = header.seq.ok_or(DecodeError::SequenceMissing { body: "session" })?;
+        let seq = header.seq.ok_or(DecodeError::Sequence { body: "session" })?;
         let session = Session::new(claim, seq);
         let name = (site.to_owned(), node_name.to_owned());
         let (mut gaps, late) = match self.nodes.get_mut(&header.node) {
@@ -283,9 +292,11 @@ impl Consumer {
                 if self.nodes.len() >= self.settings.max_nodes {
                     return Err(Refusal::TooManyNodes);
                 }
-                self.nodes.insert(header.node, Node::new(session));
+                let mut node = Node::new(session.clone());
+                let gaps = node.reach_before(&session, &self.settings);
+                self.nodes.insert(header.node, node);
                 self.names.insert(name, header.node);
-                (Vec::new(), false)
+                (gaps, false)
             }
             Some(known) => {
                 let late = !known.is_newer(&session);
@@ -307,7 +318,8 @@ impl Consumer {
         if let Some(known) = self.nodes.get_mut(&header.node) {
             // Its number counts in the session stream like any other.
             if let Some(session) = known.session(&header.session)
-                && let Ok(Seen::New(Some((from_seq, to_seq)))) = known.check_stream(session, &header, seq)
+                && let Ok(Seen::New(Some((from_seq, to_seq)))) =
+                    known.check_stream(session, &header, seq, &self.settings)
             {
                 gaps.push(Gap { epoch: header.epoch, stream: header.stream, from_seq, to_seq });
             }
@@ -358,9 +370,9 @@ impl Consumer {
         if header.stream.is_level() {
             known.check_level(session, &header)?;
             known.take_level(&header, status);
-        } else {
-            let seq = header.seq.ok_or(DecodeError::SequenceMissing { body: header.stream.name() })?;
-            match known.check_stream(session, &header, seq)? {
+        } else if header.stream.is_spooled() {
+            let seq = header.seq.ok_or(DecodeError::Sequence { body: header.stream.name() })?;
+            match known.check_stream(session, &header, seq, &self.settings)? {
                 Seen::New(Some((from_seq, to_seq))) => {
                     gaps.push(Gap { epoch: header.epoch, stream: header.stream, from_seq, to_seq });
                 }
@@ -368,6 +380,9 @@ impl Consumer {
                 _ => {}
             }
             known.take_stream(&header, seq, &self.settings);
+        }
+        if let Some(Body::Event(event)) = &body {
+            gaps.extend(account_losses(known, &event.kind, &header, &self.settings));
         }
         known.heard(&header, received_unix_ms);
         Ok(Accepted {
@@ -405,6 +420,36 @@ impl Consumer {
         self.nodes.iter().map(|(id, node)| (id, view(node)))
     }
 
+    /// The accounts of a node: one per spool epoch and stream that is remembered, in no order.
+    pub fn accounts(&self, node: &NodeId) -> impl Iterator<Item = Account<'_>> {
+        self.nodes.get(node).into_iter().flat_map(Node::accounts)
+    }
+
+    /// A watermark for a node's current spool, to be sealed with [`crate::seal_downlink`]: it says that nothing
+    /// below the numbers is missing here. The caller stores what it accepted **before** it asks, since the node
+    /// may then drop it. Without [`Settings::from_start`] it also speaks for what lies before the first message
+    /// seen. `None` for a node that is not known.
+    ///
+    /// `consumer` is the caller's name on its watermark topic; `issued_unix_ms` is the time now.
+    pub fn watermark(&self, node: &NodeId, consumer: &str, issued_unix_ms: u64) -> Option<Watermark> {
+        let known = self.nodes.get(node)?;
+        let epoch = known.current().epoch;
+        let mut below: Vec<StreamBelow> = known
+            .accounts()
+            .filter(|account| account.epoch == epoch && account.below_seq() > 0)
+            .map(|account| StreamBelow { stream: account.stream, below_seq: account.below_seq() })
+            .collect();
+        below.sort_by_key(|entry| entry.stream.code());
+        Some(Watermark {
+            node: *node,
+            consumer: consumer.to_owned(),
+            epoch,
+            issued_unix_ms,
+            below,
+            extensions: Vec::new(),
+        })
+    }
+
     /// Nodes that have been silent for longer than their time to live.
     pub fn silent(&self, now_unix_ms: u64) -> impl Iterator<Item = &NodeId> {
         let default = self.settings.default_time_to_live_ms;
@@ -422,6 +467,21 @@ impl Consumer {
     /// Messages held now.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+}
+
+/// Takes over what an event says about losses. Gives the range that this shows to be missing.
+fn account_losses(node: &mut Node, kind: &EventKind, header: &Header, settings: &Settings) -> Option<Gap> {
+    match *kind {
+        EventKind::RecordsLost { stream, epoch, from_seq, to_seq, .. } => {
+            node.declare(&Gap { epoch, stream, from_seq, to_seq }, settings)
+        }
+        // The spool that the event itself comes from cannot be the old one.
+        EventKind::SpoolReplaced { old_epoch } if old_epoch != header.epoch => {
+            node.replace(old_epoch, settings);
+            None
+        }
+        _ => None,
     }
 }
 

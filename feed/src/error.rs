@@ -22,7 +22,8 @@ pub enum EncodeError {
     /// A count or length is above its limit.
     #[error("message is over a limit of the format")]
     Limit(#[from] LimitError),
-    /// The frame would be longer than [`crate::limits::FRAME_BYTES`].
+    /// The frame would be longer than [`crate::limits::FRAME_BYTES`] (downlink:
+    /// [`crate::limits::DOWNLINK_BYTES`]).
     #[error("frame of {bytes} bytes is longer than the limit of {limit}")]
     TooLong {
         /// Length the frame would have.
@@ -52,7 +53,7 @@ pub enum EncodeError {
         /// Field id.
         field: u16,
     },
-    /// A site or node name breaks the naming rule.
+    /// A site, node or consumer name breaks the naming rule.
     #[error("name {name:?} breaks the naming rule (1 to 64 of a-z 0-9 - _ .)")]
     Name {
         /// The name.
@@ -61,12 +62,15 @@ pub enum EncodeError {
     /// The key does not belong to the session id in the header.
     #[error("signing key does not belong to the session named in the header")]
     WrongKey,
-    /// Only a status message that says offline may go without a sequence number.
-    #[error("a {body} body needs a sequence number")]
-    SequenceMissing {
+    /// Only a status that says offline may go without a sequence number; a reply must.
+    #[error("sequence number of a {body} body is missing or out of place")]
+    Sequence {
         /// Kind of the body.
         body: &'static str,
     },
+    /// The streams of a watermark do not rise.
+    #[error("streams of a watermark do not rise by code")]
+    StreamOrder,
     /// The serializer failed.
     #[error("message cannot be serialized")]
     Serialize(#[source] postcard::Error),
@@ -79,7 +83,7 @@ pub enum DecodeError {
     /// Fewer bytes than the frame says, or than the shortest frame has.
     #[error("frame ends early")]
     Truncated,
-    /// Longer than [`crate::limits::FRAME_BYTES`].
+    /// Longer than [`crate::limits::FRAME_BYTES`] (downlink: [`crate::limits::DOWNLINK_BYTES`]).
     #[error("frame of {bytes} bytes is longer than the limit of {limit}")]
     TooLong {
         /// Length of the input, or the length that the frame states.
@@ -136,12 +140,24 @@ pub enum DecodeError {
         /// Kind of the body.
         body: &'static str,
     },
-    /// A message without a sequence number that is not a will.
-    #[error("a {body} body needs a sequence number")]
-    SequenceMissing {
+    /// A message without a sequence number that is neither a will nor a reply, or a reply with one.
+    #[error("sequence number of a {body} body is missing or out of place")]
+    Sequence {
         /// Kind of the body.
         body: &'static str,
     },
+    /// A downlink body number that this crate does not know: a newer message.
+    #[error("downlink body {number} is not known")]
+    UnknownBody {
+        /// The number found.
+        number: u32,
+    },
+    /// A consumer name breaks the naming rule.
+    #[error("downlink message names its sender against the naming rule (1 to 64 of a-z 0-9 - _ .)")]
+    Name,
+    /// The streams of a watermark do not rise, so one may stand twice.
+    #[error("streams of a watermark do not rise by code")]
+    StreamOrder,
     /// The signature does not fit the bytes and the key.
     #[error("signature does not fit")]
     Signature,

@@ -35,7 +35,7 @@ pub struct Header {
     /// The stream or level.
     pub stream: Stream,
     /// Sequence number: in a stream it counts within the spool epoch, in a level within the session.
-    /// `None` for the will alone, which is made before it is known when it will be sent.
+    /// `None` for the will, which is made before it is known when it will be sent, and for replies.
     pub seq: Option<u64>,
     /// When the message was made, milliseconds since 1970.
     pub time_unix_ms: u64,
@@ -53,8 +53,8 @@ pub struct Message {
 /// Encodes and signs a message.
 ///
 /// # Errors
-/// Whatever a reader would refuse: a limit, a name, a stream that does not carry the body, a missing sequence
-/// number, a field for a stricter audience, a key that is not the session's.
+/// Whatever a reader would refuse: a limit, a name, a stream that does not carry the body, a sequence number
+/// that is missing or out of place, a field for a stricter audience, a key that is not the session's.
 pub fn seal(message: &Message, key: &SigningKey) -> Result<Vec<u8>, EncodeError> {
     let Message { header, body } = message;
     if SessionId::of(&key.public()) != header.session {
@@ -64,8 +64,8 @@ pub fn seal(message: &Message, key: &SigningKey) -> Result<Vec<u8>, EncodeError>
     if header.stream != body.stream() {
         return Err(EncodeError::StreamMismatch { stream: header.stream, body: body.name() });
     }
-    if header.seq.is_none() && !body.is_will() {
-        return Err(EncodeError::SequenceMissing { body: body.name() });
+    if !body.numbering().fits(header.seq.is_some()) {
+        return Err(EncodeError::Sequence { body: body.name() });
     }
     let payload = postcard::to_allocvec(header).map_err(EncodeError::Serialize)?;
     let payload = postcard::to_extend(body, payload).map_err(EncodeError::Serialize)?;
@@ -180,8 +180,8 @@ impl<'a> Frame<'a> {
         if parsed.stream() != self.header.stream {
             return Err(DecodeError::StreamMismatch { stream: self.header.stream, body });
         }
-        if self.header.seq.is_none() && !parsed.is_will() {
-            return Err(DecodeError::SequenceMissing { body });
+        if !parsed.numbering().fits(self.header.seq.is_some()) {
+            return Err(DecodeError::Sequence { body });
         }
         Ok(parsed)
     }

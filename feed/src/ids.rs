@@ -198,14 +198,21 @@ codes! {
         CapacityBuyer = 6 "capacity_buyer",
         /// Level: capacity for the operator.
         CapacityOperator = 7 "capacity_operator",
+        /// Answers to commands. Neither numbered nor spooled: the nonce says what is answered.
+        Reply = 8 "reply",
     }
 }
 
 impl Stream {
     /// True for levels: newest wins, retained, never spooled; sequence numbers count within the session.
-    /// False for streams: sequence numbers count within the spool epoch.
     pub const fn is_level(self) -> bool {
         matches!(self, Self::Status | Self::CapacityPublic | Self::CapacityBuyer | Self::CapacityOperator)
+    }
+
+    /// True for streams that the spool numbers: sequence numbers count within the spool epoch. False for
+    /// levels, for replies, and for a stream that this version does not know.
+    pub const fn is_spooled(self) -> bool {
+        matches!(self, Self::Session | Self::Event | Self::Telemetry | Self::TelemetrySlow)
     }
 
     /// True when the broker keeps the newest message for late subscribers (all levels, and session records).
@@ -219,7 +226,7 @@ impl Stream {
             Self::Session | Self::Status | Self::CapacityPublic => Audience::Public,
             Self::CapacityBuyer => Audience::Buyer,
             Self::Telemetry => Audience::LeaseHolder,
-            Self::Event | Self::TelemetrySlow | Self::CapacityOperator => Audience::Operator,
+            Self::Event | Self::TelemetrySlow | Self::CapacityOperator | Self::Reply => Audience::Operator,
             Self::Unrecognised(_) => return None,
         })
     }

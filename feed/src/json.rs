@@ -3,12 +3,14 @@
 //! The decoded part is for reading; nothing in it says that a signature fits.
 //! Who wants to be sure takes the bytes out with [`from_json`] and verifies them.
 
+mod downlink;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 
 use crate::body::{
-    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process,
+    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, Reply,
     SessionRecord, Status, TelemetrySlow,
 };
 use crate::error::DecodeError;
@@ -19,6 +21,8 @@ use crate::limits;
 use crate::schema;
 use crate::telemetry::TelemetryBatch;
 use crate::value::{NoData, Reading, Value};
+
+pub use downlink::downlink_to_json;
 
 /// Why a JSON document gives no frame.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +70,7 @@ pub fn to_json(frame: &Frame<'_>) -> Result<Json, DecodeError> {
     }))
 }
 
-/// The frame's bytes out of its JSON form, to be parsed and verified. The decoded part is not looked at.
+/// The bytes of a frame (uplink or downlink) out of its JSON form, to be parsed and verified. The decoded part is not looked at.
 ///
 /// # Errors
 /// Why there are none.
@@ -130,6 +134,7 @@ impl Writer<'_> {
             Body::TelemetrySlow(slow) => self.slow(slow),
             Body::Status(status) => self::status(status),
             Body::Capacity(capacity) => self.capacity(capacity),
+            Body::Reply(reply) => self::reply(reply),
         }
     }
 
@@ -287,6 +292,15 @@ fn status(status: &Status) -> Json {
     })
 }
 
+fn reply(reply: &Reply) -> Json {
+    json!({
+        "nonce": hex(&reply.nonce),
+        "outcome": code(reply.outcome.name(), reply.outcome.code()),
+        "reason": reply.reason,
+        "extensions": extensions(&reply.extensions),
+    })
+}
+
 fn event(event: &Event) -> Json {
     let gpu = event.gpu.as_ref().map(|gpu| {
         json!({
@@ -322,13 +336,18 @@ fn details(kind: &EventKind) -> Json {
             json!({ "call": call, "since_unix_ms": since_unix_ms })
         }
         EventKind::DriverBack { version } => json!({ "version": version }),
-        EventKind::SamplerRestarted { reason } => json!({ "reason": reason }),
+        EventKind::SamplerRestarted { reason } | EventKind::SpoolUnwritable { reason } => {
+            json!({ "reason": reason })
+        }
         EventKind::Paused { until_unix_ms } => json!({ "until_unix_ms": until_unix_ms }),
-        EventKind::SamplesLost { stream, from_seq, to_seq } => json!({
+        EventKind::RecordsLost { stream, epoch, from_seq, to_seq, cause } => json!({
             "stream": code(stream.name(), stream.code()),
+            "epoch": epoch.to_string(),
             "from_seq": from_seq,
             "to_seq": to_seq,
+            "cause": code(cause.name(), cause.code()),
         }),
+        EventKind::SpoolReplaced { old_epoch } => json!({ "old_epoch": old_epoch.to_string() }),
         EventKind::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
         EventKind::GpuLost
         | EventKind::GpuRestored
@@ -337,7 +356,8 @@ fn details(kind: &EventKind) -> Json {
         | EventKind::GpuHandedOver
         | EventKind::DriverGone
         | EventKind::Resumed
-        | EventKind::ConfigReloaded => json!({}),
+        | EventKind::ConfigReloaded
+        | EventKind::SpoolWritable => json!({}),
     }
 }
 

@@ -9,6 +9,8 @@
 //!   [`Frame::verify`] read one.
 //! * [`topic`] names the topics; [`fields`] is the catalogue of fields.
 //! * [`TelemetryBatch`] packs fast samples into columns.
+//! * [`seal_downlink`] makes what a consumer sends to a node ([`Watermark`], [`Command`]);
+//!   [`Downlink::parse`] and [`Downlink::verify`] read it.
 //! * [`Consumer`] does all checks of a careful reader: session records,
 //!   signatures, names, order, gaps, staleness.
 #![forbid(unsafe_code)]
@@ -16,6 +18,7 @@
 pub mod body;
 pub mod codes;
 pub mod consumer;
+pub mod downlink;
 pub mod error;
 pub mod extension;
 pub mod fields;
@@ -24,6 +27,7 @@ pub mod ids;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod keys;
+mod kinds;
 pub mod limits;
 pub mod schema;
 pub mod telemetry;
@@ -31,12 +35,16 @@ pub mod topic;
 pub mod value;
 
 pub use body::{
-    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow,
-    MigInstance, NvLink, PreviousSession, Process, SessionClaim, SessionRecord, SessionRecordError, Status,
-    StreamEnd, TelemetrySlow, Xid, XidSource,
+    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow, LossCause,
+    MigInstance, NvLink, PreviousSession, Process, Reply, ReplyOutcome, SessionClaim, SessionRecord,
+    SessionRecordError, Status, StreamEnd, TelemetrySlow, Xid, XidSource,
 };
 pub use codes::{ClaimClass, GpuState, NodeState, NvLinkRemote, ProcessKind, Verdict};
 pub use consumer::Consumer;
+pub use downlink::{
+    Command, Downlink, DownlinkBody, DownlinkRefusal, StreamBelow, Verb, VerifiedDownlink, Watermark,
+    seal_downlink,
+};
 pub use error::{DecodeError, EncodeError, KeyError, LimitError};
 pub use extension::{Extension, Extensions};
 pub use fields::{Audience, FAST_FIELDS};

@@ -11,7 +11,7 @@ use crate::error::LimitError;
 pub const FRAME_BYTES: usize = 64 * 1024;
 /// Longest text in bytes (values, versions, reasons).
 pub const TEXT_BYTES: usize = 512;
-/// Longest site or node name in bytes.
+/// Longest site, node, verb or consumer name in bytes.
 pub const NAME_BYTES: usize = 64;
 /// Most GPUs of one node.
 pub const GPUS: usize = 64;
@@ -41,6 +41,11 @@ pub const EXTENSIONS: usize = 16;
 pub const EXTENSION_BYTES: usize = 4096;
 /// Longest payload of an event kind in bytes.
 pub const EVENT_BYTES: usize = 2048;
+/// Longest downlink frame in bytes, signature included. A node parses these from senders that it has not
+/// verified yet, and a watermark over all streams is far below.
+pub const DOWNLINK_BYTES: usize = 8 * 1024;
+/// Longest payload of a verb in bytes.
+pub const VERB_BYTES: usize = 2048;
 
 /// Refuses `found` above `limit`.
 pub(crate) fn check(what: &'static str, found: usize, limit: usize) -> Result<(), LimitError> {

@@ -65,6 +65,9 @@ pub const STATUS: &str = include_str!("schema/status.txt");
 /// Capacity, version 1.
 pub const CAPACITY: &str = include_str!("schema/capacity.txt");
 
+/// Reply to a command, version 1.
+pub const REPLY: &str = include_str!("schema/reply.txt");
+
 /// Every schema, by body number.
 pub fn all() -> &'static [Schema] {
     static ALL: OnceLock<Vec<Schema>> = OnceLock::new();
@@ -76,6 +79,7 @@ pub fn all() -> &'static [Schema] {
             ("telemetry_slow", TELEMETRY_SLOW),
             ("status", STATUS),
             ("capacity", CAPACITY),
+            ("reply", REPLY),
         ]
         .into_iter()
         .zip(0..)
@@ -98,5 +102,6 @@ pub(crate) fn of(body: &Body) -> &'static Schema {
         Body::TelemetrySlow(_) => 3,
         Body::Status(_) => 4,
         Body::Capacity(_) => 5,
+        Body::Reply(_) => 6,
     }]
 }

@@ -50,6 +50,15 @@ pub enum Topic<'a> {
         /// Name of the consumer.
         consumer: &'a str,
     },
+    /// A node's replies to the commands of a consumer.
+    Reply {
+        /// Site name.
+        site: &'a str,
+        /// Node name.
+        node: &'a str,
+        /// Name of the consumer that asked.
+        consumer: &'a str,
+    },
     /// A verifier's epoch for the whole fleet.
     Epoch {
         /// Name of the verifier.
@@ -57,7 +66,8 @@ pub enum Topic<'a> {
     },
 }
 
-/// The last levels of the topic of a stream; `None` for a stream that this version does not know.
+/// The last levels of the topic of a stream; `None` for replies, which have one topic per consumer
+/// ([`reply`]), and for a stream that this version does not know.
 pub const fn suffix(stream: Stream) -> Option<&'static str> {
     Some(match stream {
         Stream::Session => "session",
@@ -68,7 +78,7 @@ pub const fn suffix(stream: Stream) -> Option<&'static str> {
         Stream::CapacityPublic => "capacity/public",
         Stream::CapacityBuyer => "capacity/buyer",
         Stream::CapacityOperator => "capacity/operator",
-        Stream::Unrecognised(_) => return None,
+        Stream::Reply | Stream::Unrecognised(_) => return None,
     })
 }
 
@@ -92,6 +102,9 @@ impl<'a> Topic<'a> {
         if let Some(consumer) = rest.strip_prefix("watermark/") {
             return is_name(consumer).then_some(Self::Watermark { site, node, consumer });
         }
+        if let Some(consumer) = rest.strip_prefix("reply/") {
+            return is_name(consumer).then_some(Self::Reply { site, node, consumer });
+        }
         let stream = *Stream::ALL.iter().find(|s| suffix(**s) == Some(rest))?;
         Some(Self::Node { site, node, stream })
     }
@@ -108,7 +121,7 @@ fn node(site: &str, node: &str, rest: &str) -> Result<String, NameError> {
 /// Topic of a stream or level of a node.
 ///
 /// # Errors
-/// A name that breaks the rule; a stream that this version does not know counts as one.
+/// A name that breaks the rule; a stream without a topic of its own ([`suffix`]) counts as one.
 pub fn of(stream: Stream, site: &str, node_name: &str) -> Result<String, NameError> {
     let suffix = suffix(stream).ok_or_else(|| NameError { name: stream.to_string() })?;
     node(site, node_name, suffix)
@@ -136,6 +149,14 @@ pub fn command(site: &str, node_name: &str, verb: &str) -> Result<String, NameEr
 /// A name that breaks the rule.
 pub fn watermark(site: &str, node_name: &str, consumer: &str) -> Result<String, NameError> {
     node(site, node_name, &format!("watermark/{}", checked(consumer)?))
+}
+
+/// Topic of a node's replies to a consumer: the response topic of that consumer's commands.
+///
+/// # Errors
+/// A name that breaks the rule.
+pub fn reply(site: &str, node_name: &str, consumer: &str) -> Result<String, NameError> {
+    node(site, node_name, &format!("reply/{}", checked(consumer)?))
 }
 
 /// Topic of a verifier's epoch.

@@ -53,7 +53,8 @@ macro_rules! code_lists {
 fn codes() -> String {
     let lists = code_lists!(
         "Stream" Stream, "Audience" Audience, "Claim class" ClaimClass, "Node state" NodeState,
-        "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind
+        "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind,
+        "Loss cause" LossCause, "Reply outcome" ReplyOutcome
     );
     let reasons = NoData::REASONS.iter().map(|reason| (reason.to_number(), reason.name()));
     lists + code_list("Reasons for absent values", reasons).trim_end() + "\n"
@@ -104,14 +105,15 @@ fn limit_table() -> String {
     for (what, most) in [
         ("Bytes of a frame", limits::FRAME_BYTES),
         ("Bytes of a text", limits::TEXT_BYTES),
-        ("Bytes of a name (site, node)", limits::NAME_BYTES),
+        ("Bytes of a downlink frame", limits::DOWNLINK_BYTES),
+        ("Bytes of a name (site, node, verb, consumer)", limits::NAME_BYTES),
         ("GPUs of a node", limits::GPUS),
         ("Field groups of a node or GPU", limits::GROUPS),
         ("Fields in a list", limits::FIELDS),
         ("MIG instances of a GPU", limits::MIG_INSTANCES),
         ("NVLinks of a GPU", limits::NVLINKS),
         ("Processes of a GPU", limits::PROCESSES),
-        ("Streams in a session record", limits::STREAMS),
+        ("Streams in a session record or watermark", limits::STREAMS),
         ("Samples in a batch", limits::SAMPLES),
         ("Columns in a batch", limits::COLUMNS),
         ("Runs of columns in a batch", limits::COLUMN_RUNS),
@@ -119,6 +121,7 @@ fn limit_table() -> String {
         ("Extensions of a body", limits::EXTENSIONS),
         ("Bytes of an extension", limits::EXTENSION_BYTES),
         ("Bytes of an event payload", limits::EVENT_BYTES),
+        ("Bytes of a verb's payload", limits::VERB_BYTES),
     ] {
         let _ = writeln!(out, "| {what} | {most} |");
     }
@@ -132,13 +135,14 @@ type Section = (&'static str, fn() -> String);
 fn the_page_keeps_step_with_the_code() {
     let path = root().join("../docs/feed.md");
     // In this order: the decoder that explains the examples reads the code lists.
-    let sections: [Section; 6] = [
+    let sections: [Section; 7] = [
         ("schemas", schemas),
         ("codes", codes),
         ("fast", fast_columns),
         ("limits", limit_table),
         ("frame", || explained("--frame", "will.bin")),
         ("batch", || explained("--bits", "telemetry_example.bin")),
+        ("watermark", || explained("--frame", "downlink/watermark.bin")),
     ];
     for (name, make) in sections {
         let page = std::fs::read_to_string(&path).expect("docs/feed.md");
@@ -172,6 +176,7 @@ fn the_page_states_the_constants() {
     let page = std::fs::read_to_string(root().join("../docs/feed.md")).expect("docs/feed.md");
     for domain in [
         frame::FRAME_DOMAIN,
+        downlink::DOWNLINK_DOMAIN,
         schema::SCHEMA_DOMAIN,
         ids::NODE_ID_SOFTWARE_DOMAIN,
         ids::SESSION_ID_DOMAIN,
@@ -183,12 +188,39 @@ fn the_page_states_the_constants() {
         assert!(page.contains(&format!("`{text}`")), "{text}");
     }
     assert!(page.contains(&format!("Magic byte `{:02x}`", frame::MAGIC)));
+    assert!(page.contains(&format!("Downlink magic byte `{:02x}`", downlink::DOWNLINK_MAGIC)));
+    for number in [downlink::COMMAND_AHEAD_MS, limits::DOWNLINK_BYTES as u64, limits::VERB_BYTES as u64] {
+        let (thousands, rest) = (number / 1000, number % 1000);
+        assert!(page.contains(&format!("{thousands},{rest:03} ")), "{number}");
+    }
     for stream in Stream::ALL {
-        let suffix = topic::suffix(*stream).expect("a known stream");
+        // The topic of replies ends with a name.
+        let suffix = topic::suffix(*stream).unwrap_or("reply/<consumer>");
         let row = page.lines().find(|line| line.starts_with('|') && line.contains(&format!("/{suffix}` |")));
         let row = row.unwrap_or_else(|| panic!("no topic row for {stream}"));
         let audience = stream.audience().expect("a known stream").name().replace('_', " ");
         assert!(row.contains(&format!("| {audience} |")), "{row}");
         assert!(row.ends_with(if stream.is_retained() { "| yes |" } else { "| no |" }), "{row}");
+    }
+}
+
+/// Each refusal of a node has a row that says which kinds of downlink messages it is for.
+#[test]
+fn the_page_lists_the_refusals_of_a_node() {
+    let page = std::fs::read_to_string(root().join("../docs/feed.md")).expect("docs/feed.md");
+    let node = NodeId::from_parts(IdentityClass::Software, [0; 32]);
+    let (both, watermark, command) = ("| yes | yes |", "| yes | |", "| | yes |");
+    for (refusal, kinds) in [
+        (DownlinkRefusal::ForeignNode { found: node }, both),
+        (DownlinkRefusal::OtherConsumer { found: String::new() }, watermark),
+        (DownlinkRefusal::OtherEpoch { found: SpoolEpoch(0) }, watermark),
+        (DownlinkRefusal::OtherSession { found: SessionId([0; 16]) }, command),
+        (DownlinkRefusal::Expired { expires_unix_ms: 0 }, command),
+        (DownlinkRefusal::TooFarAhead { expires_unix_ms: 0 }, command),
+        (DownlinkRefusal::EmptyRange { from_seq: 1, to_seq: 0 }, command),
+        (DownlinkRefusal::UnknownVerb { code: 9 }, command),
+        (DownlinkRefusal::OtherVerb { found: "" }, command),
+    ] {
+        assert!(page.contains(&format!("\n| `{}` {kinds} ", refusal.name())), "{refusal}");
     }
 }

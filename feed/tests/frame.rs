@@ -233,6 +233,11 @@ fn an_event_payload_with_a_tail_is_refused() {
     assert!(payload(1, &[0]).is_err());
     assert!(payload(10, &[5]).is_ok());
     assert!(payload(10, &[5, 0]).is_err());
+    assert!(payload(13, &[2, 9, 5, 6, 1]).is_ok());
+    assert!(payload(13, &[2, 9, 5, 6]).is_err());
+    assert!(payload(13, &[2, 9, 5, 6, 1, 0]).is_err());
+    assert!(payload(16, &[]).is_ok());
+    assert!(payload(16, &[0]).is_err());
     assert!(payload(9_000, &vec![0; limits::EVENT_BYTES]).is_ok());
     assert!(payload(9_000, &vec![0; limits::EVENT_BYTES + 1]).is_err());
 }
@@ -274,10 +279,23 @@ fn only_a_will_goes_without_a_number() {
     let will = message(&key, None, Body::Status(status(&key, NodeState::Offline)));
     assert!(seal(&will, &key).is_ok());
     let online = message(&key, None, Body::Status(status(&key, NodeState::Online)));
-    assert!(matches!(seal(&online, &key), Err(EncodeError::SequenceMissing { body: "status" })));
+    assert!(matches!(seal(&online, &key), Err(EncodeError::Sequence { body: "status" })));
     let header = postcard::to_allocvec(&online.header).expect("header");
     let (id, _, body) = status_parts();
-    assert!(matches!(body_of(&framed(id, &header, &body, &key)), Err(DecodeError::SequenceMissing { .. })));
+    assert!(matches!(body_of(&framed(id, &header, &body, &key)), Err(DecodeError::Sequence { .. })));
+}
+
+#[test]
+fn a_reply_goes_without_a_number() {
+    let key = session_key();
+    let body = Body::Reply(reply(ReplyOutcome::Accepted, ""));
+    assert!(seal(&message(&key, None, body.clone()), &key).is_ok());
+    let numbered = message(&key, Some(1), body.clone());
+    assert!(matches!(seal(&numbered, &key), Err(EncodeError::Sequence { body: "reply" })));
+    let header = postcard::to_allocvec(&numbered.header).expect("header");
+    let body = postcard::to_allocvec(&body).expect("body");
+    let bytes = framed(schema::all()[6].id, &header, &body, &key);
+    assert!(matches!(body_of(&bytes), Err(DecodeError::Sequence { body: "reply" })));
 }
 
 #[test]
@@ -397,6 +415,9 @@ fn what_a_reader_would_refuse_is_not_sealed() {
     name.node_name = "a/b".into();
     assert!(refused(Body::Session(name.sign(&identity()).expect("identity"))));
     assert!(refused(Body::Event(event(EventKind::DriverBack { version: "x".repeat(513) }, None))));
+    assert!(refused(Body::Event(event(EventKind::SpoolUnwritable { reason: "x".repeat(513) }, None))));
+    let long = Body::Reply(reply(ReplyOutcome::Refused, &"x".repeat(513)));
+    assert!(matches!(seal(&message(&key, None, long), &key), Err(EncodeError::Limit(_))));
 }
 
 // --- ids, keys, codes, topics
@@ -442,7 +463,7 @@ proptest! {
 
     #[test]
     fn any_body_bytes_under_any_schema_give_a_body_or_an_error(
-        number in 0usize..6, bytes in prop::collection::vec(any::<u8>(), 0..200)
+        number in 0usize..7, bytes in prop::collection::vec(any::<u8>(), 0..200)
     ) {
         let schema = schema::all()[number];
         let (_, header, _) = status_parts();
@@ -483,7 +504,7 @@ proptest! {
 
     #[test]
     fn topics_read_back_and_nothing_else_does(site in "[a-z0-9._-]{1,64}", node in "[a-z0-9._-]{1,64}", junk in "[ -~/+#]{0,80}") {
-        for stream in Stream::ALL {
+        for stream in Stream::ALL.iter().filter(|stream| **stream != Stream::Reply) {
             let text = topic::of(*stream, &site, &node).expect("good names");
             prop_assert_eq!(Topic::parse(&text), Some(Topic::Node { site: &site, node: &node, stream: *stream }));
         }
@@ -491,6 +512,8 @@ proptest! {
         prop_assert_eq!(Topic::parse(&text), Some(Topic::Command { site: &site, node: &node, verb: "drain" }));
         let text = topic::watermark(&site, &node, "settle").expect("good names");
         prop_assert_eq!(Topic::parse(&text), Some(Topic::Watermark { site: &site, node: &node, consumer: "settle" }));
+        let text = topic::reply(&site, &node, "settle").expect("good names");
+        prop_assert_eq!(Topic::parse(&text), Some(Topic::Reply { site: &site, node: &node, consumer: "settle" }));
         let text = topic::epoch(&node).expect("good name");
         prop_assert_eq!(Topic::parse(&text), Some(Topic::Epoch { verifier: &node }));
         if let Some(Topic::Node { site, node, stream }) = Topic::parse(&junk) {

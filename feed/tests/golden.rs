@@ -8,7 +8,7 @@ mod messages;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rackmark_feed::{Frame, fields, json, schema, seal};
+use rackmark_feed::{Downlink, Frame, fields, json, schema, seal, seal_downlink};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/v1")
@@ -21,7 +21,7 @@ fn update() -> bool {
 fn compare(name: &str, made: &[u8]) {
     let path = folder().join(name);
     if update() {
-        std::fs::create_dir_all(folder()).expect("golden folder");
+        std::fs::create_dir_all(path.parent().expect("in a folder")).expect("golden folder");
         std::fs::write(&path, made).expect("golden file");
     }
     let kept = std::fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -67,6 +67,22 @@ fn every_kept_payload_still_decodes_and_verifies() {
         found += 1;
     }
     assert_eq!(found, wanted.len());
+}
+
+#[test]
+fn every_downlink_message_is_sealed_as_before_and_still_decodes_and_verifies() {
+    let key = messages::downlink::consumer_key();
+    compare("downlink/sender.key", format!("{}\n", key.public()).as_bytes());
+    for (name, body) in messages::downlink::all() {
+        let bytes = seal_downlink(&body, &key).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let document = json::downlink_to_json(&Downlink::parse(&bytes).expect("own frame"));
+        assert_eq!(json::from_json(&document).expect("signed bytes"), bytes, "{name}");
+        compare(&format!("downlink/{name}.json"), &text(&document));
+        compare(&format!("downlink/{name}.bin"), &bytes);
+        let kept = std::fs::read(folder().join(format!("downlink/{name}.bin"))).expect("golden file");
+        let verified = Downlink::parse(&kept).expect("frame").verify(&key.public()).expect("signature");
+        assert_eq!(verified.into_body(), body, "{name}");
+    }
 }
 
 /// A schema text of a released version never changes: its id is pinned here.
@@ -119,6 +135,6 @@ fn the_independent_decoder_agrees() {
         "independent decoder:\n{said}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let count = messages::all().len();
+    let count = messages::all().len() + messages::downlink::all().len();
     assert!(said.contains(&format!("{count} payloads agree")), "{said}");
 }

@@ -1,175 +1,23 @@
 #!/usr/bin/env python3
 """A decoder of the rackmark feed written from docs/feed.md alone.
 
-    independent_decoder.py FOLDER            decode every FOLDER/*.bin and compare with FOLDER/*.json
+    independent_decoder.py FOLDER            decode every FOLDER/*.bin and compare with FOLDER/*.json,
+                                             and the downlink frames in FOLDER/downlink
     independent_decoder.py --frame FILE      explain a frame byte by byte
     independent_decoder.py --bits FILE       explain the bit stream of a fast telemetry frame
 
 Python's own library only. Signatures are checked when the package
-`cryptography` is there. Names of codes come from the tables of docs/feed.md,
-names of fields from feed/FIELDS.md.
+`cryptography` is there.
 """
 import base64
 import hashlib
 import json
 import pathlib
-import re
 import sys
 
-from independent_columns import Bits, Refused, columns, unzigzag
-
-FEED = pathlib.Path(__file__).resolve().parent.parent
-
-
-# --- names, from the page ---------------------------------------------------
-
-def tables(text):
-    """Code lists by heading and fields by id, from the generated tables."""
-    codes, fields, heading = {}, {}, ""
-    for line in text.splitlines():
-        if line.startswith("### "):
-            heading = line[4:].strip().lower()
-        if line.startswith("0 `"):
-            codes[heading] = {int(number): name for number, name in re.findall(r"(\d+) `(\w+)`", line)}
-        row = re.match(r"\| (\d+) \| `(\w+)` \|(?:(.*)\|)?$", line)
-        if not row:
-            continue
-        number, name, rest = int(row[1]), row[2], [cell.strip() for cell in (row[3] or "").split("|")]
-        if heading in ("fast", "inventory", "slow", "driver", "declared", "mig"):
-            fields[number] = (name, rest[0], rest[1])
-        else:
-            codes.setdefault(heading, {})[number] = name
-    return codes, fields
-
-
-CODES, _ = tables((FEED.parent / "docs" / "feed.md").read_text(encoding="utf-8"))
-_, FIELDS = tables((FEED / "FIELDS.md").read_text(encoding="utf-8"))
-
-
-def code(heading, number):
-    return CODES[heading].get(number, {"code": number})
-
-
-def no_data(number):
-    if number < 256:
-        name = CODES["reasons for absent values"].get(number)
-        return {"no_data": name} if name else {"no_data": "unrecognised", "number": number}
-    number -= 256
-    if number >= 1 << 32:
-        raise Refused("no-data number out of range")
-    return {"no_data": "error", "code": unzigzag(number)}
-
-
-def signed(word):
-    return word - (1 << 64) if word >> 63 else word
-
-
-# --- bytes ------------------------------------------------------------------
-
-class Bytes:
-    def __init__(self, data, trace=None):
-        self.data, self.at, self.trace = data, 0, trace
-
-    def note(self, start, what, value):
-        if self.trace is not None:
-            self.trace.append((start, self.data[start:self.at], what, value))
-
-    def take(self, count):
-        if self.at + count > len(self.data):
-            raise Refused("ends early")
-        self.at += count
-        return self.data[self.at - count:self.at]
-
-    def varint(self, bits):
-        value, shift = 0, 0
-        for _ in range(-(-bits // 7)):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                if value >> bits:
-                    raise Refused("varint too large")
-                return value
-        raise Refused("varint too long")
-
-    def read(self, kind, what):
-        start = self.at
-        if kind == "byte":
-            value = self.take(1)[0]
-        elif kind in ("u16", "u32", "u64"):
-            value = self.varint(int(kind[1:]))
-        elif kind == "i64":
-            value = unzigzag(self.varint(64))
-        elif kind == "bool":
-            byte = self.take(1)[0]
-            if byte > 1:
-                raise Refused("bool is neither 0 nor 1")
-            value = bool(byte)
-        elif kind == "text":
-            value = self.take(self.limited(512)).decode("utf-8")
-        elif kind == "bytes":
-            value = self.take(self.limited(65536))
-        elif kind == "hex16":
-            value = self.take(16).hex()
-        elif kind == "hex32":
-            value = self.take(32).hex()
-        elif kind == "hex64":
-            value = self.take(64).hex()
-        elif kind == "nodata":
-            value = no_data(self.varint(64))
-        else:
-            raise AssertionError(kind)
-        self.note(start, what, value)
-        return value
-
-    def limited(self, limit):
-        length = self.varint(32)
-        if length > limit:
-            raise Refused("too long")
-        return length
-
-    def list(self, limit, what, element):
-        start = self.at
-        count = self.limited(limit)
-        self.note(start, what + " (count)", count)
-        return [element(f"{what}[{i}]") for i in range(count)]
-
-    def option(self, what, element):
-        start = self.at
-        flag = self.take(1)[0]
-        if flag > 1:
-            raise Refused("option is neither 0 nor 1")
-        if not flag:
-            self.note(start, what, "none")
-            return None
-        self.note(start, what, "present")
-        return element(what)
-
-    def reading(self, kind, what):
-        start = self.at
-        which = self.varint(32)
-        self.note(start, what, "value" if which == 0 else "absent")
-        if which > 1:
-            raise Refused("reading is neither 0 nor 1")
-        return self.read("nodata" if which else kind, what)
-
-    def code(self, heading, what):
-        start = self.at
-        value = code(heading, self.varint(16))
-        self.note(start, what, value)
-        return value
-
-    def node(self, what):
-        start = self.at
-        kind = self.take(1)[0]
-        if kind not in (1, 2):
-            raise Refused("unknown identity class")
-        value = {1: "sw:", 2: "tpm:"}[kind] + self.take(32).hex()
-        self.note(start, what, value)
-        return value
-
-    def epoch(self, what):
-        return format(self.read("u64", what), "016x")
+from independent_bytes import FEED, FIELDS, Bytes, code, no_data, signed
+from independent_columns import Bits, Refused, columns
+from independent_downlink import decode_downlink
 
 
 # --- bodies -----------------------------------------------------------------
@@ -186,13 +34,6 @@ class Bodies:
         if unit:
             self.units[name] = unit
         return name
-
-    def extensions(self):
-        d = self.data
-        return d.list(16, "extensions", lambda w: {
-            "tag": d.read("u16", w + ".tag"),
-            "bytes": base64.b64encode(d.read("bytes", w + ".bytes")).decode(),
-        })
 
     def value(self, what):
         d = self.data
@@ -243,7 +84,7 @@ class Bodies:
             "started_unix_ms": d.read("u64", "started_unix_ms"),
             "agent_version": d.read("text", "agent_version"),
             "previous": d.option("previous", previous),
-            "extensions": self.extensions(),
+            "extensions": self.data.extensions(),
         }
         self.claim = d.data[start:d.at]
         out["identity_signature"] = d.read("hex64", "identity_signature")
@@ -265,7 +106,7 @@ class Bodies:
             "serial": d.option(w + ".serial", lambda v: d.read("text", v)),
             "pci_address": d.option(w + ".pci_address", lambda v: d.read("text", v)),
         })
-        out["extensions"] = self.extensions()
+        out["extensions"] = self.data.extensions()
         return out
 
     @staticmethod
@@ -293,10 +134,16 @@ class Bodies:
         if kind == 13:
             return {
                 "stream": p.code("stream", ""),
+                "epoch": p.epoch(""),
                 "from_seq": p.read("u64", ""),
                 "to_seq": p.read("u64", ""),
+                "cause": p.code("loss cause", ""),
             }
-        if kind in (1, 2, 4, 5, 6, 7, 11, 12):
+        if kind == 14:
+            return {"old_epoch": p.epoch("")}
+        if kind == 15:
+            return {"reason": p.read("text", "")}
+        if kind in (1, 2, 4, 5, 6, 7, 11, 12, 16):
             return {}
         return {"payload": base64.b64encode(p.take(len(p.data))).decode()}
 
@@ -332,7 +179,7 @@ class Bodies:
                     row[self.name(number)] = cell
                 gpus.append(row)
             out.append({"seq": seq[s], "taken_unix_ms": unix[s], "taken_mono_ms": mono[s], "gpus": gpus})
-        return {"samples": out, "extensions": self.extensions()}
+        return {"samples": out, "extensions": self.data.extensions()}
 
     def slow(self):
         d = self.data
@@ -368,7 +215,7 @@ class Bodies:
                 "mig": self.mig(w + ".mig"),
                 "processes": d.list(1024, w + ".processes", process),
             }),
-            "extensions": self.extensions(),
+            "extensions": self.data.extensions(),
         }
 
     def status(self):
@@ -386,7 +233,7 @@ class Bodies:
                 "answering": d.read("u16", "gpus.answering"),
             },
             "agent_version": d.read("text", "agent_version"),
-            "extensions": self.extensions(),
+            "extensions": self.data.extensions(),
         }
 
     def capacity(self):
@@ -403,7 +250,16 @@ class Bodies:
                 "groups": self.groups(w + ".groups"),
                 "mig": self.mig(w + ".mig"),
             }),
-            "extensions": self.extensions(),
+            "extensions": self.data.extensions(),
+        }
+
+    def reply(self):
+        d = self.data
+        return {
+            "nonce": d.read("hex16", "nonce"),
+            "outcome": d.code("reply outcome", "outcome"),
+            "reason": d.read("text", "reason"),
+            "extensions": self.data.extensions(),
         }
 
 
@@ -412,14 +268,15 @@ class Bodies:
 def schema_ids():
     folder = FEED / "src" / "schema"
     ids = {}
-    for number, name in enumerate(("session", "event", "telemetry", "telemetry_slow", "status", "capacity")):
+    for number, name in enumerate(("session", "event", "telemetry", "telemetry_slow", "status", "capacity",
+                                   "reply")):
         text = (folder / f"{name}.txt").read_bytes()
         ids[hashlib.sha256(b"rackmark/feed/v1/schema\0" + text).digest()[:8]] = (number, name)
     return ids
 
 
 BODY_STREAM = {"session": "session", "event": "event", "telemetry": "telemetry",
-               "telemetry_slow": "telemetry_slow", "status": "status"}
+               "telemetry_slow": "telemetry_slow", "status": "status", "reply": "reply"}
 
 
 def decode(data, trace=None, bit_trace=None):
@@ -450,13 +307,17 @@ def decode(data, trace=None, bit_trace=None):
     body = {
         "session": bodies.session, "event": bodies.event, "telemetry": lambda: bodies.telemetry(bit_trace),
         "telemetry_slow": bodies.slow, "status": bodies.status, "capacity": bodies.capacity,
+        "reply": bodies.reply,
     }[name]()
     if d.at != end:
         raise Refused("bytes follow the body")
     stream = BODY_STREAM.get(name) or "capacity_" + body["audience"]
     if header["stream"] != stream:
         raise Refused("stream does not carry the body")
-    if header["seq"] is None and not (name == "status" and body["state"] == "offline"):
+    if name == "reply":
+        if header["seq"] is not None:
+            raise Refused("a reply has a sequence number")
+    elif header["seq"] is None and not (name == "status" and body["state"] == "offline"):
         raise Refused("sequence number is absent")
     start = d.at
     signature = d.take(64)
@@ -516,13 +377,38 @@ def check_folder(folder):
     if not frames:
         print("no payloads")
         return 1
-    print(f"{len(frames) - wrong} payloads agree, {checked} signatures checked, {wrong} faults")
+    good, bad, signatures = check_downlink(folder / "downlink")
+    wrong, checked = wrong + bad, checked + signatures
+    print(f"{len(frames) + good + bad - wrong} payloads agree, {checked} signatures checked, {wrong} faults")
     return 1 if wrong else 0
 
 
+def check_downlink(folder):
+    """Downlink frames and the key that signs them: how many agree, how many do not, signatures checked."""
+    key = bytes.fromhex((folder / "sender.key").read_text(encoding="utf-8").strip())
+    good, bad, checked = 0, 0, 0
+    for path in sorted(folder.glob("*.bin")):
+        data = path.read_bytes()
+        document, signature = decode_downlink(data)
+        signed_bytes = b"rackmark/feed/v1/downlink\0" + data[:-64]
+        spoiled = bytearray(signed_bytes)
+        spoiled[len(data) // 2] ^= 1
+        fits = verify(key, signature, signed_bytes)
+        checked += fits is not None
+        if document != json.loads(path.with_suffix(".json").read_text(encoding="utf-8")):
+            print(f"{path.name}: decoded otherwise than {path.with_suffix('.json').name}")
+            bad += 1
+        elif fits is False or verify(key, signature, bytes(spoiled)):
+            print(f"{path.name}: signature does not fit, or a spoiled one does")
+            bad += 1
+        else:
+            good += 1
+    return good, bad, checked
+
+
 def explain_frame(path):
-    trace = []
-    decode(path.read_bytes(), trace)
+    trace, data = [], path.read_bytes()
+    (decode_downlink if data[:1] == b"\xb8" else decode)(data, trace)
     for start, data, what, value in trace:
         text = data.hex() if len(data) <= 18 else data[:14].hex() + "…"
         shown = "" if isinstance(value, str) and value.startswith(data.hex()[:8]) else f" = {value}"

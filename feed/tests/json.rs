@@ -2,7 +2,7 @@
 
 mod messages;
 
-use rackmark_feed::json::{JsonError, from_json, to_json};
+use rackmark_feed::json::{JsonError, downlink_to_json, from_json, to_json};
 use rackmark_feed::*;
 use serde_json::json;
 
@@ -64,4 +64,23 @@ fn documents_without_usable_bytes_are_refused() {
     assert!(matches!(from_json(&json!({ "signed_bytes": "%%" })), Err(JsonError::Base64(_))));
     let long = "A".repeat(limits::FRAME_BYTES * 2);
     assert!(matches!(from_json(&json!({ "signed_bytes": long })), Err(JsonError::TooLong)));
+}
+
+#[test]
+fn downlink_documents_say_names_and_give_the_signed_bytes_back() {
+    let documents: Vec<_> = messages::downlink::all()
+        .into_iter()
+        .map(|(name, body)| {
+            let bytes = seal_downlink(&body, &messages::downlink::consumer_key()).expect("sealed");
+            let document = downlink_to_json(&Downlink::parse(&bytes).expect("frame"));
+            assert_eq!(from_json(&document).expect("bytes"), bytes, "{name}");
+            document
+        })
+        .collect();
+    assert_eq!(documents[0]["kind"], "watermark");
+    assert_eq!(documents[0]["body"]["below"][1], json!({ "stream": "event", "below_seq": 17 }));
+    assert_eq!(documents[2]["body"]["below"][3]["stream"], json!({ "code": 300 }));
+    assert_eq!(documents[3]["body"]["verb"], "resend");
+    assert_eq!(documents[3]["body"]["details"]["to_seq"], 163);
+    assert_eq!(documents[4]["body"]["verb"], json!({ "code": 9_000 }));
 }

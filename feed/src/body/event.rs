@@ -1,12 +1,13 @@
 //! Events: things that happen once.
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codes::codes;
 use crate::error::LimitError;
 use crate::extension::{self, Extension, Extensions};
-use crate::ids::Stream;
+use crate::ids::{SpoolEpoch, Stream};
+use crate::kinds::{self, Text, whole};
 use crate::limits;
 
 /// Something happened.
@@ -48,6 +49,20 @@ codes! {
         Driver = 0 "driver",
         /// The kernel log.
         KernelLog = 1 "kernel_log",
+    }
+}
+
+codes! {
+    /// Why messages of a stream will not come.
+    pub enum LossCause {
+        /// Dropped from a full spool before they were delivered.
+        Evicted = 0 "evicted",
+        /// Never reached the disk.
+        NotWritten = 1 "not_written",
+        /// On the disk, but no longer readable.
+        Damaged = 2 "damaged",
+        /// The broker will never take them (too large, invalid).
+        Refused = 3 "refused",
     }
 }
 
@@ -118,15 +133,31 @@ pub enum EventKind {
     Resumed,
     /// 12: a new configuration is in force.
     ConfigReloaded,
-    /// 13: messages of a stream were dropped from the spool undelivered.
-    SamplesLost {
+    /// 13: messages of a stream will not come.
+    RecordsLost {
         /// The stream.
         stream: Stream,
+        /// The spool epoch that the numbers count in.
+        epoch: SpoolEpoch,
         /// First lost sequence number.
         from_seq: u64,
         /// Last lost sequence number.
         to_seq: u64,
+        /// Why.
+        cause: LossCause,
     },
+    /// 14: a new spool was begun. What has not come of the old one will not come.
+    SpoolReplaced {
+        /// The epoch of the old spool.
+        old_epoch: SpoolEpoch,
+    },
+    /// 15: the spool cannot be written; messages wait in memory only.
+    SpoolUnwritable {
+        /// Why.
+        reason: String,
+    },
+    /// 16: the spool can be written again.
+    SpoolWritable,
     /// A kind that this version does not know, with its payload.
     Unrecognised {
         /// The kind number.
@@ -153,7 +184,10 @@ impl EventKind {
             Self::Paused { .. } => 10,
             Self::Resumed => 11,
             Self::ConfigReloaded => 12,
-            Self::SamplesLost { .. } => 13,
+            Self::RecordsLost { .. } => 13,
+            Self::SpoolReplaced { .. } => 14,
+            Self::SpoolUnwritable { .. } => 15,
+            Self::SpoolWritable => 16,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -174,7 +208,10 @@ impl EventKind {
             Self::Paused { .. } => "paused",
             Self::Resumed => "resumed",
             Self::ConfigReloaded => "config_reloaded",
-            Self::SamplesLost { .. } => "samples_lost",
+            Self::RecordsLost { .. } => "records_lost",
+            Self::SpoolReplaced { .. } => "spool_replaced",
+            Self::SpoolUnwritable { .. } => "spool_unwritable",
+            Self::SpoolWritable => "spool_writable",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -189,15 +226,17 @@ impl EventKind {
             | Self::GpuHandedOver
             | Self::DriverGone
             | Self::Resumed
-            | Self::ConfigReloaded => Ok(Vec::new()),
+            | Self::ConfigReloaded
+            | Self::SpoolWritable => Ok(Vec::new()),
             Self::GpuUnresponsive { call, since_unix_ms } => postcard::to_allocvec(&(call, since_unix_ms)),
-            Self::DriverBack { version: text } | Self::SamplerRestarted { reason: text } => {
-                postcard::to_allocvec(text)
-            }
+            Self::DriverBack { version: text }
+            | Self::SamplerRestarted { reason: text }
+            | Self::SpoolUnwritable { reason: text } => postcard::to_allocvec(text),
             Self::Paused { until_unix_ms } => postcard::to_allocvec(until_unix_ms),
-            Self::SamplesLost { stream, from_seq, to_seq } => {
-                postcard::to_allocvec(&(stream, from_seq, to_seq))
+            Self::RecordsLost { stream, epoch, from_seq, to_seq, cause } => {
+                postcard::to_allocvec(&(stream, epoch, from_seq, to_seq, cause))
             }
+            Self::SpoolReplaced { old_epoch } => postcard::to_allocvec(old_epoch),
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
     }
@@ -221,50 +260,26 @@ impl EventKind {
             11 => whole(payload).map(|()| Self::Resumed)?,
             12 => whole(payload).map(|()| Self::ConfigReloaded)?,
             13 => {
-                let (stream, from_seq, to_seq) = whole(payload)?;
-                Self::SamplesLost { stream, from_seq, to_seq }
+                let (stream, epoch, from_seq, to_seq, cause) = whole(payload)?;
+                Self::RecordsLost { stream, epoch, from_seq, to_seq, cause }
             }
+            14 => Self::SpoolReplaced { old_epoch: whole(payload)? },
+            15 => Self::SpoolUnwritable { reason: whole::<Text>(payload)?.0 },
+            16 => whole(payload).map(|()| Self::SpoolWritable)?,
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })
     }
 }
 
-/// A text within the limit, alone or in a tuple.
-#[derive(Deserialize)]
-struct Text(#[serde(deserialize_with = "limits::text::<_, { limits::TEXT_BYTES }>")] String);
-
-/// Parses a payload that must be used up whole.
-fn whole<T: DeserializeOwned>(payload: &[u8]) -> Result<T, &'static str> {
-    match postcard::take_from_bytes(payload) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err("bytes follow the event payload"),
-        Err(_) => Err("event payload does not parse"),
-    }
-}
-
 impl Serialize for EventKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::{Error, SerializeTuple};
-        struct Payload(Vec<u8>);
-        impl Serialize for Payload {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_bytes(&self.0)
-            }
-        }
-        let payload = self.payload().map_err(S::Error::custom)?;
-        let mut tuple = serializer.serialize_tuple(2)?;
-        tuple.serialize_element(&self.code())?;
-        tuple.serialize_element(&Payload(payload))?;
-        tuple.end()
+        kinds::serialize(self.code(), self.payload(), serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for EventKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (code, payload) = <(u16, &[u8])>::deserialize(deserializer)?;
-        if payload.len() > limits::EVENT_BYTES {
-            return Err(D::Error::custom("event payload too long"));
-        }
+        let (code, payload) = kinds::deserialize(limits::EVENT_BYTES, deserializer)?;
         Self::from_wire(code, payload).map_err(D::Error::custom)
     }
 }
@@ -285,6 +300,7 @@ impl Event {
             EventKind::GpuUnresponsive { call, .. } => text("bytes of the call name", call)?,
             EventKind::DriverBack { version } => text("bytes of the driver version", version)?,
             EventKind::SamplerRestarted { reason } => text("bytes of the restart reason", reason)?,
+            EventKind::SpoolUnwritable { reason } => text("bytes of the spool's reason", reason)?,
             EventKind::Unrecognised { payload, .. } => {
                 limits::check("bytes of the event payload", payload.len(), limits::EVENT_BYTES)?;
             }

@@ -1,5 +1,6 @@
 //! What a consumer knows of one node: its sessions in order, its streams, its status.
 
+use super::account::Account;
 use super::tracker::{Seen, Tracker};
 use super::{Gap, Refusal, Settings};
 use crate::body::{PreviousSession, SessionClaim, Status, StreamEnd};
@@ -89,6 +90,8 @@ pub(super) struct Node {
     /// The current session, then earlier ones, newest first.
     sessions: Vec<Session>,
     trackers: Vec<(SpoolEpoch, Stream, Tracker)>,
+    /// Spools that the node has replaced, newest last.
+    replaced: Vec<SpoolEpoch>,
     /// Last sequence number of each level in the current session.
     levels: Vec<(Stream, u64)>,
     pub(super) status: Option<Status>,
@@ -101,6 +104,7 @@ impl Node {
         Self {
             sessions: vec![session],
             trackers: Vec::new(),
+            replaced: Vec::new(),
             levels: Vec::new(),
             status: None,
             status_is_will: false,
@@ -123,7 +127,7 @@ impl Node {
 
     /// Adds a session that is not known yet. Gives the ranges that its record shows to be missing.
     pub(super) fn add(&mut self, mut session: Session, settings: &Settings) -> Vec<Gap> {
-        let mut gaps = Vec::new();
+        let mut gaps = self.reach_before(&session, settings);
         if self.is_newer(&session) {
             self.sessions[0].end = End::Unknown;
             self.levels.clear();
@@ -142,20 +146,87 @@ impl Node {
             else {
                 continue;
             };
-            for end in &link.ends {
-                let tracker =
-                    self.trackers.iter_mut().find(|(e, s, _)| *e == link.spool_epoch && *s == end.stream);
-                if let Some((_, _, tracker)) = tracker
-                    && let Some((from_seq, to_seq)) = tracker.reaches(end.last_seq)
-                {
-                    gaps.push(Gap { epoch: link.spool_epoch, stream: end.stream, from_seq, to_seq });
-                }
-            }
-            closed.end = End::Closed(link.ends);
+            closed.end = End::Closed(link.ends.clone());
+            gaps.extend(self.reach(&link, settings));
         }
         // Newest first, so a replay of old records cannot push out later sessions.
         self.sessions.truncate(settings.sessions_per_node.max(1));
         gaps
+    }
+
+    /// Notes what a session says of the one before it, which need not be known, when every number is wanted.
+    /// Gives the ranges that this shows to be missing.
+    pub(super) fn reach_before(&mut self, session: &Session, settings: &Settings) -> Vec<Gap> {
+        match &session.previous {
+            Some(previous) if settings.from_start => self.reach(previous, settings),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Notes where the streams of an ended session reach to. Gives what that shows to be missing.
+    fn reach(&mut self, ended: &PreviousSession, settings: &Settings) -> Vec<Gap> {
+        let epoch = ended.spool_epoch;
+        let mut gaps = Vec::new();
+        for end in ended.ends.iter().filter(|end| end.stream.is_spooled()) {
+            // A consumer that joined late asks for nothing of a stream that it has not heard.
+            let tracker = match settings.from_start {
+                true => self.tracker(epoch, end.stream, settings),
+                false => self.known_tracker(epoch, end.stream),
+            };
+            if let Some((from_seq, to_seq)) = tracker.and_then(|tracker| tracker.reaches(end.last_seq)) {
+                gaps.push(Gap { epoch, stream: end.stream, from_seq, to_seq });
+            }
+        }
+        gaps
+    }
+
+    /// Notes that the node gave messages up. Gives what that shows to be missing below them.
+    pub(super) fn declare(&mut self, lost: &Gap, settings: &Settings) -> Option<Gap> {
+        let Gap { epoch, stream, from_seq, to_seq } = *lost;
+        // Only a spool that is known, so that an event cannot push another one's numbers out.
+        let known = self.sessions.iter().any(|session| session.epoch == epoch)
+            || self.trackers.iter().any(|(known, _, _)| *known == epoch);
+        if !known || !stream.is_spooled() || from_seq > to_seq {
+            return None;
+        }
+        let (from_seq, to_seq) = self.tracker(epoch, stream, settings)?.declare(from_seq, to_seq)?;
+        Some(Gap { epoch, stream, from_seq, to_seq })
+    }
+
+    /// Notes that a spool was replaced: what has not come of it will not come.
+    pub(super) fn replace(&mut self, old_epoch: SpoolEpoch, settings: &Settings) {
+        if !self.replaced.contains(&old_epoch) {
+            self.replaced.push(old_epoch);
+            if self.replaced.len() > settings.sessions_per_node.max(1) {
+                self.replaced.remove(0);
+            }
+        }
+        for (_, _, tracker) in self.trackers.iter_mut().filter(|(epoch, _, _)| *epoch == old_epoch) {
+            tracker.close();
+        }
+    }
+
+    /// The accounts of every stream of every spool epoch that is remembered.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = Account<'_>> {
+        self.trackers.iter().map(|(epoch, stream, tracker)| Account::new(*epoch, *stream, tracker))
+    }
+
+    fn known_tracker(&mut self, epoch: SpoolEpoch, stream: Stream) -> Option<&mut Tracker> {
+        let found = self.trackers.iter_mut().find(|(e, s, _)| *e == epoch && *s == stream);
+        found.map(|(_, _, tracker)| tracker)
+    }
+
+    /// The tracker of a stream, made when there is none; `None` when its spool epoch is too old to remember.
+    fn tracker(&mut self, epoch: SpoolEpoch, stream: Stream, settings: &Settings) -> Option<&mut Tracker> {
+        if self.known_tracker(epoch, stream).is_none() {
+            self.trackers.push((epoch, stream, self.fresh_tracker(epoch, settings)));
+            self.forget_epochs(settings);
+        }
+        self.known_tracker(epoch, stream)
+    }
+
+    fn fresh_tracker(&self, epoch: SpoolEpoch, settings: &Settings) -> Tracker {
+        Tracker::new(settings, self.replaced.contains(&epoch))
     }
 
     /// True when a message with this number of this stream came before.
@@ -168,10 +239,20 @@ impl Node {
     }
 
     /// Checks a message of a stream: the session's range, then whether it came before.
-    pub(super) fn check_stream(&self, session: &Session, header: &Header, seq: u64) -> Result<Seen, Refusal> {
+    pub(super) fn check_stream(
+        &self,
+        session: &Session,
+        header: &Header,
+        seq: u64,
+        settings: &Settings,
+    ) -> Result<Seen, Refusal> {
         session.owns(header.stream, seq)?;
         let tracker = self.trackers.iter().find(|(e, s, _)| *e == header.epoch && *s == header.stream);
-        match tracker.map_or(Seen::New(None), |(_, _, tracker)| tracker.look(seq)) {
+        let seen = match tracker {
+            Some((_, _, tracker)) => tracker.look(seq),
+            None => self.fresh_tracker(header.epoch, settings).look(seq),
+        };
+        match seen {
             Seen::Duplicate => Err(Refusal::Duplicate),
             Seen::TooOld => Err(Refusal::TooOld),
             seen => Ok(seen),
@@ -180,17 +261,8 @@ impl Node {
 
     /// Remembers a message of a stream.
     pub(super) fn take_stream(&mut self, header: &Header, seq: u64, settings: &Settings) {
-        let at = self.trackers.iter().position(|(e, s, _)| *e == header.epoch && *s == header.stream);
-        match at {
-            Some(at) => self.trackers[at].2.take(seq),
-            None => {
-                self.trackers.push((
-                    header.epoch,
-                    header.stream,
-                    Tracker::first(seq, settings.missing_ranges),
-                ));
-                self.forget_epochs(settings);
-            }
+        if let Some(tracker) = self.tracker(header.epoch, header.stream, settings) {
+            tracker.take(seq);
         }
     }
 

@@ -1,6 +1,8 @@
 //! One message of every kind, with fixed keys and times: the source of the golden payloads.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod downlink;
+
 use rackmark_feed::telemetry::signed;
 use rackmark_feed::*;
 
@@ -345,14 +347,35 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ("event_resumed", event(EventKind::Resumed, None)),
         ("event_config_reloaded", event(EventKind::ConfigReloaded, None)),
         (
-            "event_samples_lost",
-            event(EventKind::SamplesLost { stream: Stream::Telemetry, from_seq: 17, to_seq: 1 << 40 }, None),
+            "event_records_lost",
+            event(
+                EventKind::RecordsLost {
+                    stream: Stream::Telemetry,
+                    epoch: EPOCH,
+                    from_seq: 17,
+                    to_seq: 1 << 40,
+                    cause: LossCause::Damaged,
+                },
+                None,
+            ),
         ),
+        ("event_spool_replaced", event(EventKind::SpoolReplaced { old_epoch: SpoolEpoch(1 << 60) }, None)),
+        (
+            "event_spool_unwritable",
+            event(EventKind::SpoolUnwritable { reason: "no space left on device".into() }, None),
+        ),
+        ("event_spool_writable", event(EventKind::SpoolWritable, None)),
         (
             "event_of_a_later_version",
             event(EventKind::Unrecognised { code: 9_000, payload: b"later".to_vec() }, None),
         ),
     ]
+}
+
+pub(crate) const NONCE: [u8; 16] = *b"a nonce, 16 byte";
+
+pub(crate) fn reply(outcome: ReplyOutcome, reason: &str) -> Reply {
+    Reply { nonce: NONCE, outcome, reason: reason.into(), extensions: Vec::new() }
 }
 
 /// Every golden message by name, with the key that seals it.
@@ -388,5 +411,8 @@ pub(crate) fn all() -> Vec<(String, Message, SigningKey)> {
     for (seq, (name, event)) in (1..).zip(events()) {
         add(name, session_key(), Some(seq), Body::Event(event));
     }
+    add("reply_accepted", session_key(), None, Body::Reply(reply(ReplyOutcome::Accepted, "")));
+    let no = "range is not in the spool any more";
+    add("reply_refused", session_key(), None, Body::Reply(reply(ReplyOutcome::Refused, no)));
     out
 }

@@ -45,7 +45,11 @@ impl Speaker {
             seq,
             time_unix_ms: NOW,
         };
-        let topic = topic::of(header.stream, self.site, self.name).expect("good names");
+        let topic = match header.stream {
+            Stream::Reply => topic::reply(self.site, self.name, "settlement"),
+            stream => topic::of(stream, self.site, self.name),
+        };
+        let topic = topic.expect("good names");
         (topic, seal(&Message { header, body }, &self.key).expect("sealed"))
     }
 

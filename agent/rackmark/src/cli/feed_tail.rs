@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use rackmark_feed::consumer::{Accepted, Refusal};
-use rackmark_feed::{Body, Consumer, Frame, json};
+use rackmark_feed::{Body, Consumer, Frame, Topic, json};
 use serde_json::json as object;
 
 use super::ConfigPath;
@@ -14,13 +14,15 @@ use super::table::{Tone, colour, painted};
 use crate::clock;
 use crate::config::BrokerAddress;
 use crate::exit::{Code, Failure, chain};
+use crate::publish::mqtt::{Broker, Security};
 
 #[derive(Debug, Args)]
 pub struct Options {
     /// One JSON object per message, with the signed bytes.
     #[arg(long)]
     json: bool,
-    /// Broker, such as mqtt://127.0.0.1:1883; the first configured one if left out.
+    /// Broker, such as mqtt://127.0.0.1:1883; the first configured one if left out. The files for
+    /// mqtts:// are the configured ones.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
     /// Only this site and node, as SITE/NODE.
@@ -34,14 +36,22 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<Code, Failure> {
-    let broker = match &options.broker {
-        Some(text) => BrokerAddress::parse(text).ok_or_else(|| {
-            Failure::new(Code::Usage, format!("{text:?} is not a broker")).hint("write mqtt://host:port")
-        })?,
-        None => options.config.load()?.brokers.into_iter().next().ok_or_else(|| {
-            Failure::new(Code::Usage, "no broker is configured")
-                .hint("name one with --broker mqtt://host:port")
-        })?,
+    let named = options.broker.as_deref().map(|text| {
+        BrokerAddress::parse(text).ok_or_else(|| {
+            Failure::new(Code::Usage, format!("{text:?} is not a broker"))
+                .hint("write mqtts://host:port or mqtt://host:port")
+        })
+    });
+    let broker = match named.transpose()? {
+        Some(BrokerAddress { host, port, tls: false }) => Broker { host, port, security: Security::Plain },
+        named => {
+            let config = options.config.load()?;
+            let address = named.or_else(|| config.brokers.first().cloned()).ok_or_else(|| {
+                Failure::new(Code::Usage, "no broker is configured")
+                    .hint("name one with --broker mqtts://host:port")
+            })?;
+            address.broker(&config.broker_tls)
+        }
     };
     let filter = match &options.node {
         Some(node) => node
@@ -70,6 +80,12 @@ async fn tail(mut subscriber: Subscriber, options: &Options) -> Result<Code, Fai
                     told = why;
                 }
             }
+            // What others say to the node is not the node's.
+            Happening::Message(message)
+                if matches!(
+                    Topic::parse(&message.topic),
+                    Some(Topic::Command { .. } | Topic::Watermark { .. } | Topic::Epoch { .. })
+                ) => {}
             Happening::Message(message) => {
                 let outcome = consumer.accept(&message.topic, &message.payload, clock::unix_ms());
                 let released =
@@ -145,6 +161,7 @@ fn summary(outcome: &Result<Accepted, Refusal>) -> String {
             }
             None => event.kind.name().to_owned(),
         },
+        Some(Body::Reply(reply)) => format!("command {}", reply.outcome),
         None => "a later version's message".to_owned(),
     }
 }

@@ -1,0 +1,64 @@
+//! JSON form of downlink frames.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value as Json, json};
+
+use super::{code, extensions, hex};
+use crate::downlink::{Command, Downlink, DownlinkBody, Verb, Watermark};
+
+/// The JSON form of a downlink frame: `kind`, `body` and `signed_bytes`, as in [`super::to_json`].
+/// [`super::from_json`] gives the bytes back.
+pub fn downlink_to_json(downlink: &Downlink<'_>) -> Json {
+    json!({
+        "kind": downlink.body().name(),
+        "body": match downlink.body() {
+            DownlinkBody::Watermark(body) => watermark(body),
+            DownlinkBody::Command(body) => command(body),
+        },
+        "signed_bytes": STANDARD.encode(downlink.bytes()),
+    })
+}
+
+fn watermark(watermark: &Watermark) -> Json {
+    let below: Json = watermark
+        .below
+        .iter()
+        .map(|entry| {
+            json!({
+                "stream": code(entry.stream.name(), entry.stream.code()),
+                "below_seq": entry.below_seq,
+            })
+        })
+        .collect();
+    json!({
+        "node": watermark.node.to_string(),
+        "consumer": watermark.consumer,
+        "epoch": watermark.epoch.to_string(),
+        "issued_unix_ms": watermark.issued_unix_ms,
+        "below": below,
+        "extensions": extensions(&watermark.extensions),
+    })
+}
+
+fn command(command: &Command) -> Json {
+    let details = match &command.verb {
+        Verb::Resend { stream, epoch, from_seq, to_seq } => json!({
+            "stream": code(stream.name(), stream.code()),
+            "epoch": epoch.to_string(),
+            "from_seq": from_seq,
+            "to_seq": to_seq,
+        }),
+        Verb::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
+    };
+    json!({
+        "node": command.node.to_string(),
+        "session": command.session.to_string(),
+        "consumer": command.consumer,
+        "expires_unix_ms": command.expires_unix_ms,
+        "nonce": hex(&command.nonce),
+        "verb": code(command.verb.name(), command.verb.code()),
+        "details": details,
+        "extensions": extensions(&command.extensions),
+    })
+}
