@@ -93,10 +93,10 @@ lint: setup-test ## Format, clippy, documentation, dependencies
 
 # --- measurements ------------------------------------------------------------
 
-BENCHES := bench-line bench-telemetry bench-faults
+BENCHES := bench-line bench-telemetry bench-faults bench-delivery
 
 .PHONY: bench $(BENCHES)
-bench: $(BENCHES) ## Print every figure of SPECIFICATION.md, about 6 minutes
+bench: $(BENCHES) ## Print every figure of SPECIFICATION.md, about 20 minutes
 
 $(BENCHES): bench-%: setup-test
 	@cargo build --release --quiet --workspace --bins --lib

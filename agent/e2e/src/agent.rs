@@ -22,6 +22,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// Broker port on loopback; the feed is off without one.
     pub broker: Option<u16>,
+    /// Brokers stand among the extra lines.
+    brokers_set: bool,
 }
 
 impl Setup {
@@ -34,6 +36,7 @@ impl Setup {
             ],
             environment: vec![("RACKMARK_SIM_DIR".to_owned(), sim.path().display().to_string())],
             broker: None,
+            brokers_set: false,
         }
     }
 
@@ -41,6 +44,14 @@ impl Setup {
     #[must_use]
     pub fn broker(mut self, port: u16) -> Self {
         self.broker = Some(port);
+        self
+    }
+
+    /// With brokers by their addresses.
+    #[must_use]
+    pub fn brokers(mut self, addresses: &str) -> Self {
+        self.extra.push(("mqtt", format!("brokers = [\"{addresses}\"]")));
+        self.brokers_set = true;
         self
     }
 
@@ -79,6 +90,16 @@ impl Agent {
         Self::start_in(TempDir::new()?, setup)
     }
 
+    /// Starts it on a state directory that is made first.
+    ///
+    /// # Errors
+    /// Where that or the start fails.
+    pub fn start_on(setup: &Setup, make: impl FnOnce(&Path) -> Outcome<()>) -> Outcome<Self> {
+        let folder = TempDir::new()?;
+        make(&folder.path().join("state"))?;
+        Self::start_in(folder, setup)
+    }
+
     /// Starts it again where an ended one left its state.
     ///
     /// # Errors
@@ -87,6 +108,22 @@ impl Agent {
         let Self { process, folder, .. } = self;
         drop(process);
         Self::start_in(folder, setup)
+    }
+
+    /// The same after something was done to what it left.
+    ///
+    /// # Errors
+    /// Where that or the start fails.
+    pub fn again_after(self, setup: &Setup, change: impl FnOnce() -> std::io::Result<()>) -> Outcome<Self> {
+        let Self { process, folder, .. } = self;
+        drop(process);
+        change()?;
+        Self::start_in(folder, setup)
+    }
+
+    /// Its state directory.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     fn start_in(folder: TempDir, setup: &Setup) -> Outcome<Self> {
@@ -202,6 +239,7 @@ fn configuration(setup: &Setup, folder: &Path, metrics: u16) -> String {
     let folder = folder.display();
     let feed = match setup.broker {
         Some(port) => format!("brokers = [\"mqtt://127.0.0.1:{port}\"]"),
+        None if setup.brokers_set => String::new(),
         None => "enabled = false".to_owned(),
     };
     let mut lines: Vec<(&str, String)> = vec![

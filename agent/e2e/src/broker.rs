@@ -32,11 +32,19 @@ impl Mosquitto {
     /// # Errors
     /// Where mosquitto is missing or does not start.
     pub fn on(port: u16) -> Outcome<Self> {
+        Self::with(port, "")
+    }
+
+    /// Starts one on a given port with more lines for its listener.
+    ///
+    /// # Errors
+    /// Where mosquitto is missing or does not start.
+    pub fn with(port: u16, listener: &str) -> Outcome<Self> {
         let folder = TempDir::new()?;
         let config = folder.path().join("mosquitto.conf");
         fs::write(
             &config,
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 10000\n"),
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 10000\n{listener}"),
         )?;
         // Debian keeps it where an ordinary user's search path does not look.
         let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]

@@ -38,6 +38,14 @@ impl Buyer {
     /// # Errors
     /// Where mosquitto's clients are missing.
     pub fn subscribe(port: u16) -> Outcome<Self> {
+        Self::subscribe_as(port, Consumer::default())
+    }
+
+    /// Subscribes with a consumer of one's own bounds.
+    ///
+    /// # Errors
+    /// Where mosquitto's clients are missing.
+    pub fn subscribe_as(port: u16, consumer: Consumer) -> Outcome<Self> {
         let mut command = Command::new("mosquitto_sub");
         command.args([
             "-h",
@@ -51,8 +59,17 @@ impl Buyer {
             "-t",
             "rackmark/v1/#",
         ]);
-        command.args(["-F", "%t %r %x"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = Process::start(&mut command)?;
+        command.args(["-F", "%t %r %x"]);
+        Self::over(&mut command, consumer)
+    }
+
+    /// Reads what a subscriber of another kind prints: topic, retain flag, payload in hex.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn over(command: &mut Command, consumer: Consumer) -> Outcome<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Process::start(command)?;
         let output = process.child().stdout.take().ok_or("no output of mosquitto_sub")?;
         let (send, lines) = channel();
         Builder::new().name("buyer".to_owned()).spawn(move || {
@@ -62,7 +79,7 @@ impl Buyer {
                 }
             }
         })?;
-        Ok(Self { _process: process, lines, consumer: Consumer::default() })
+        Ok(Self { _process: process, lines, consumer })
     }
 
     /// The next message, if one comes in time.

@@ -3,11 +3,16 @@
 //!
 //! Every process started here is ended by its pid when its handle is dropped.
 
+pub mod account;
 pub mod agent;
+pub mod asker;
 pub mod broker;
+pub mod certificates;
 pub mod consumer;
 pub mod http;
+pub mod kills;
 pub mod process;
+pub mod proxy;
 pub mod sim;
 pub mod stats;
 

@@ -98,6 +98,13 @@ pub fn private_bytes(pid: u32) -> Outcome<u64> {
     Ok(kib.sum::<u64>() * 1024)
 }
 
+/// Bytes that a process has caused to be written to disks so far.
+pub fn written_bytes(pid: u32) -> Outcome<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+    written.ok_or_else(|| format!("/proc/{pid}/io has no write_bytes").into())
+}
+
 /// Processor time of all threads of a process so far, by the scheduler's own account.
 pub fn cpu_time(pid: u32) -> Outcome<Duration> {
     let mut nanoseconds = 0u64;

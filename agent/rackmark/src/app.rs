@@ -1,24 +1,26 @@
 //! The daemon: everything is wired here, from top to bottom, and nothing else
 //! is done here.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use rackmark_feed::SpoolEpoch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::control::server::ControlSocket;
 use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
-use crate::exporter::Exporter;
+use crate::exporter::web_config::Live;
+use crate::exporter::{self, Exporter};
 use crate::logging::LogLevel;
-use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed};
+use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
 use crate::publish::identity::{Session, StateDir};
-use crate::publish::mqtt::{BacklogLimits, Outbox};
+use crate::publish::inbox::{self, Inbox};
+use crate::publish::mqtt::Outbox;
+use crate::publish::spool::{self, Spool};
 use crate::publish::task as publishing;
 use crate::sampling::narrator::Narrator;
 use crate::sampling::roster::Roster;
@@ -28,26 +30,28 @@ use crate::service_manager::ServiceManager;
 /// Everything must have ended this long after SIGTERM, driver and broker or not.
 const STOP_MAX: Duration = Duration::from_millis(1800);
 
-/// What waits for the broker in memory: an hour of telemetry at one message in
-/// ten seconds, many times over, and a bound on its bytes.
-const BACKLOG: BacklogLimits = BacklogLimits { messages: 4096, bytes: 4 << 20 };
+/// Watermarks and commands that wait to be looked at; what comes on top is dropped and counted.
+const INCOMING: usize = 32;
+
+/// Losses are declared at this distance, so that a disk that is full for an hour does not make an event per sample.
+const DECLARE: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// A [`Failure`] where it cannot start or a part of it gave up.
-pub fn run(config_path: &Path, config: Config, log_level: LogLevel) -> Result<(), Failure> {
+pub fn run(source: &Source, config: Config, log_level: LogLevel) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::Internal, error))?;
-    let outcome = runtime.block_on(serve(config_path, config, log_level));
+    let outcome = runtime.block_on(serve(source, config, log_level));
     // A name lookup or a child in the kernel may hang; the end does not wait for it.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Result<(), Failure> {
+async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
     let state = StateDir::open(&config.state_dir).map_err(|error| Failure::new(Code::NoPermission, error))?;
     let session = Session::begin(&state).map_err(|error| Failure::new(Code::Unavailable, error))?;
@@ -56,13 +60,20 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
     let (config_changed, config_now) = watch::channel(Arc::new(config.clone()));
     let (stop, stopping) = watch::channel(false);
 
-    let outbox = Outbox::new(BACKLOG);
-    let stats = (!config.brokers.is_empty()).then(|| outbox.stats());
-    let feed =
-        SharedFeed::new(Feed::begin(session, outbox.clone(), config_now.clone(), state, machine(&config)));
+    let mut delivery = if config.brokers.is_empty() { None } else { Some(Delivery::open(&state, &config)?) };
+    let stats = delivery.as_ref().map(|delivery| delivery.outbox.stats());
+    let spool = delivery.as_ref().map(|delivery| delivery.spool.clone());
+    let way = delivery.as_mut().and_then(|delivery| delivery.way.take());
+    let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state, machine(&config)));
 
-    let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone());
-    let (address, exporter_thread) = exporter.serve(stopping.clone()).map_err(|error| {
+    let web = config.metrics_web_config_file.as_deref().map(Live::start).transpose();
+    let web = web.map_err(|error| {
+        Failure::new(Code::Usage, error).hint("rackmark check-config names every mistake of this file too")
+    })?;
+    let scheme =
+        if web.as_ref().is_some_and(|web| web.latest().config.tls.is_some()) { "https" } else { "http" };
+    let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone(), spool.clone(), web);
+    let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;
     let control = ControlSocket::bind(&config.control_socket, &config.admin_group).map_err(|error| {
@@ -75,6 +86,7 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
         config: config_now.clone(),
         sampling: requests,
         mqtt: stats,
+        spool,
         node_id: node_id.clone(),
     });
     let observer = Narrator::new(feed.clone());
@@ -83,14 +95,32 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
     let mut tasks = JoinSet::new();
     tasks.spawn(named("sampling", sampling.run(stopping.clone())));
     tasks.spawn(named("control", control.serve(verbs, stopping.clone())));
-    tasks.spawn(named(
-        "publishing",
-        publishing::run(config_now.clone(), outbox, feed.clone(), roster.clone(), stopping.clone()),
-    ));
-
+    if let Some(Delivery { outbox, spool, epoch, .. }) = &delivery {
+        let (messages, incoming) = mpsc::channel(INCOMING);
+        let publishing = publishing::run(
+            config_now.clone(),
+            outbox.clone(),
+            messages,
+            feed.clone(),
+            roster.clone(),
+            stopping.clone(),
+        );
+        tasks.spawn(named("publishing", publishing));
+        let inbox = Inbox::new(
+            config_now.clone(),
+            spool.clone(),
+            outbox.clone(),
+            feed.clone(),
+            roster.clone(),
+            *epoch,
+        );
+        tasks.spawn(named("inbox", inbox::run(inbox, incoming, stopping.clone())));
+        let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());
+        tasks.spawn(named("declaring", declaring));
+    }
     tasks.spawn(named("heartbeat", heartbeat(feed.clone(), roster.clone(), stopping.clone())));
 
-    announce(&config, &node_id, address);
+    announce(&config, &node_id, &format!("{scheme}://{address}/metrics"));
     let mut manager = ServiceManager::new();
     manager.ready(&format!("metrics on {address}"));
     let ended = loop {
@@ -100,7 +130,7 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
             _ = signals.interrupt.recv() => break None,
             _ = signals.hangup.recv() => {
                 manager.reloading();
-                reload(config_path, &config_changed, &log_level);
+                reload(source, &config_changed, &log_level);
                 manager.ready(&format!("metrics on {address}"));
             }
             ended = tasks.join_next() => break Some(ended),
@@ -117,9 +147,66 @@ async fn serve(config_path: &Path, config: Config, log_level: LogLevel) -> Resul
     } else if exporter_thread.join().is_err() {
         tracing::error!("the Prometheus endpoint had panicked");
     }
+    if let Some(delivery) = delivery {
+        delivery.writer.end(spool::END);
+    }
     match ended {
         None => Ok(()),
         Some(ended) => Err(gave_up(ended)),
+    }
+}
+
+/// What keeps records until they are delivered.
+struct Delivery {
+    outbox: Outbox,
+    spool: Spool,
+    epoch: SpoolEpoch,
+    writer: spool::Writer,
+    way: Option<Way>,
+}
+
+impl Delivery {
+    /// Opens the spool. A node whose disk cannot be used goes on from memory, and says so.
+    fn open(state: &StateDir, config: &Config) -> Result<Self, Failure> {
+        let new_epoch = Session::new_epoch().map_err(|error| Failure::new(Code::Unavailable, error))?;
+        let wake = Arc::new(Notify::new());
+        let opened = match spool::open(&state.spool(), config.spool, new_epoch, wake.clone()) {
+            Err(error) if error.in_use() => {
+                let hint = "is another agent running? see state.dir";
+                return Err(Failure::new(Code::Unavailable, error).hint(hint));
+            }
+            Err(error) => {
+                let trouble = format!("records are not kept on disk: {}", chain(&error));
+                tracing::error!(error = trouble, "records wait in memory only and end with the process");
+                spool::open_in_memory(trouble, new_epoch, wake.clone())
+            }
+            opened => opened,
+        };
+        let opened = opened.map_err(|error| Failure::new(Code::Unavailable, error))?;
+        let outbox = Outbox::new(Box::new(opened.spool.clone()), wake);
+        let epoch = SpoolEpoch(opened.epoch);
+        let way = Way {
+            outbox: outbox.clone(),
+            spool: opened.spool.clone(),
+            epoch,
+            begun: opened.created,
+            drafts: opened.drafts,
+        };
+        Ok(Self { outbox, spool: opened.spool, epoch, writer: opened.writer, way: Some(way) })
+    }
+}
+
+/// Declares what is lost, so that no gap is silent.
+async fn declare(spool: Spool, feed: SharedFeed, roster: SharedRoster, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            losses = spool.losses() => feed.with(&roster, |feed, _| feed.declare(&losses)),
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DECLARE) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
     }
 }
 
@@ -149,13 +236,13 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
     name
 }
 
-fn announce(config: &Config, node_id: &str, address: SocketAddr) {
+fn announce(config: &Config, node_id: &str, metrics: &str) {
     let brokers: Vec<String> = config.brokers.iter().map(ToString::to_string).collect();
     tracing::info!(
         site = config.site,
         node = config.node,
         %node_id,
-        metrics = %format_args!("http://{address}/metrics"),
+        metrics,
         brokers = brokers.join(" "),
         "rackmark {} runs",
         env!("CARGO_PKG_VERSION")
@@ -181,8 +268,8 @@ fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
 }
 
 /// Takes a changed configuration, or keeps the old one and says why.
-fn reload(path: &Path, changed: &watch::Sender<Arc<Config>>, log_level: &LogLevel) {
-    let mut new = match Config::load(path) {
+fn reload(source: &Source, changed: &watch::Sender<Arc<Config>>, log_level: &LogLevel) {
+    let mut new = match source.load() {
         Ok(new) => new,
         Err(error) => {
             tracing::error!(

@@ -11,6 +11,7 @@ mod logging;
 mod publish;
 mod sampling;
 mod service_manager;
+mod tls;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::http::Scraper;
-use rackmark_e2e::process::{binary, cpu_time, private_bytes};
+use rackmark_e2e::process::{binary, cpu_time, private_bytes, written_bytes};
 use rackmark_e2e::sim::Sim;
 use rackmark_e2e::stats::percentile;
 
@@ -44,8 +44,11 @@ pub(crate) fn measure() -> Outcome<()> {
     std::thread::sleep(Duration::from_secs(15));
     let pids = [agent.process.pid(), agent.sampler()?];
     let used = || -> Outcome<Duration> { pids.iter().map(|pid| cpu_time(*pid)).sum() };
+    let written = written_bytes(pids[0])?;
     let (began, before) = (Instant::now(), used()?);
     std::thread::sleep(WATCHED);
+    let written = written_bytes(pids[0])? - written;
+    figure("spool_write_kb_per_s", written as f64 / 1e3 / began.elapsed().as_secs_f64(), "kB/s")?;
     let share = (used()? - before).as_secs_f64() / began.elapsed().as_secs_f64();
     figure("cpu_percent", share * 100.0, "percent_of_a_core")?;
 

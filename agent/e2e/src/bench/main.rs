@@ -1,6 +1,7 @@
 //! `rackmark-bench GROUP`: the figures SPECIFICATION.md promises, one line each:
 //! `bench: <name> <value> <unit>`.
 
+mod delivery;
 mod faults;
 mod line;
 mod telemetry;
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
         "line" => line::measure(),
         "telemetry" => telemetry::measure(),
         "faults" => faults::measure(),
-        _ => Err(format!("no group {group:?}; there are line, telemetry and faults").into()),
+        "delivery" => delivery::measure(),
+        _ => Err(format!("no group {group:?}; there are line, telemetry, faults and delivery").into()),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

@@ -62,14 +62,14 @@ fn a_broker_that_comes_late_gets_everything_that_waited() -> Outcome<()> {
     let setup = Setup::on(&sim).broker(port).line("mqtt", "batch_samples = 1");
     let agent = Agent::sampling(&setup)?;
     agent.wait("a backlog", Duration::from_secs(10), |scrape| {
-        value(scrape, "rackmark_mqtt_backlog_messages").is_some_and(|waiting| waiting >= 3.0)
+        value(scrape, "rackmark_spool_records{class=\"series\"}").is_some_and(|waiting| waiting >= 3.0)
     })?;
     let _broker = Mosquitto::on(port)?;
     let mut buyer = Buyer::subscribe(port)?;
     let first = buyer.telemetry(Duration::from_secs(30))?;
     assert_eq!(first.samples()[0].seq, 1, "the oldest sample comes first");
     agent.wait("an empty backlog", Duration::from_secs(40), |scrape| {
-        value(scrape, "rackmark_mqtt_backlog_messages").is_some_and(|waiting| waiting <= 1.0)
+        value(scrape, "rackmark_spool_records{class=\"series\"}").is_some_and(|waiting| waiting <= 1.0)
     })?;
     Ok(())
 }

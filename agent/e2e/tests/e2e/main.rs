@@ -3,10 +3,13 @@
 mod broker;
 mod captures;
 mod config;
+mod delivery;
 mod exporter;
 mod hangs;
 mod imports;
 mod line;
 mod lost;
+mod mtls;
 mod pause;
 mod service;
+mod web_config;

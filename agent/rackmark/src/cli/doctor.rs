@@ -1,7 +1,9 @@
 //! `rackmark doctor`: is this machine set up? Every check runs, also after
 //! another one failed.
 
-use std::io::{Read, Write};
+mod brokers;
+mod endpoint;
+
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
@@ -10,9 +12,9 @@ use clap::Args;
 use rackmark_hardware::kmsg::{KERNEL_LOG, KernelLog, nvidia_xid};
 use serde_json::json;
 
-use super::ConfigPath;
 use super::one_shot::{block_on, print, sample_once};
 use super::table::{Cell, Tone, colour, render};
+use super::{ConfigPath, WebConfigFile};
 use crate::config::{Config, SamplerLaunch};
 use crate::control::client::ask;
 use crate::control::verbs::Verb;
@@ -25,6 +27,8 @@ pub struct Options {
     json: bool,
     #[command(flatten)]
     config: ConfigPath,
+    #[command(flatten)]
+    web: WebConfigFile,
 }
 
 /// How a check ended.
@@ -63,7 +67,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     let config = match options.config.load() {
         Ok(config) => {
             findings.push(fine("configuration", options.config.path().display().to_string()));
-            config
+            config.with_web_config_file(options.web.web_config_file.as_deref())
         }
         Err(failure) => {
             findings.push(wrong(
@@ -80,18 +84,8 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     findings.extend(gpus(&config));
     findings.push(state_dir(&config));
     findings.push(agent(&config));
-    findings.push(metrics(&config));
-    findings.extend(config.brokers.iter().map(|broker| {
-        let address = format!("{}:{}", broker.host, broker.port);
-        match connect(&address) {
-            Ok(_) => fine("broker", format!("{broker} accepts connections")),
-            Err(error) => wrong(
-                "broker",
-                format!("{broker}: {error}"),
-                "is the broker up, and the address right? see mqtt.brokers",
-            ),
-        }
-    }));
+    findings.extend(endpoint::check(&config));
+    findings.extend(brokers::brokers(&config));
     findings.push(clock());
     show(&findings, options.json);
     let any = findings.iter().any(|finding| finding.outcome == Outcome::Wrong);
@@ -269,36 +263,17 @@ fn state_dir(config: &Config) -> Finding {
 fn agent(config: &Config) -> Finding {
     match ask(&config.control_socket, &Verb::Status) {
         Ok(status) => {
-            fine("agent", format!("runs, version {}", status["agent_version"].as_str().unwrap_or("unknown")))
+            let version = status["agent_version"].as_str().unwrap_or("unknown");
+            match status.pointer("/spool/trouble").and_then(|text| text.as_str()) {
+                Some(trouble) if !trouble.is_empty() => wrong(
+                    "agent",
+                    format!("runs, version {version}; {trouble}"),
+                    "repair the disk under state.dir; the agent needs a restart only if it began without it",
+                ),
+                _ => fine("agent", format!("runs, version {version}")),
+            }
         }
         Err(error) => wrong("agent", chain(&error), "start it: systemctl start rackmark"),
-    }
-}
-
-fn metrics(config: &Config) -> Finding {
-    let address = config.metrics_listen.to_string();
-    let fetched = connect(&address).and_then(|mut stream| {
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    });
-    match fetched {
-        Ok(text) if text.starts_with("HTTP/1.1 200") && text.contains("rackmark_node_info") => fine(
-            "metrics",
-            format!(
-                "http://{address}/metrics, {} series",
-                text.lines().filter(|line| line.starts_with("rackmark_")).count()
-            ),
-        ),
-        Ok(_) => wrong(
-            "metrics",
-            format!("{address} answers, but not with rackmark metrics"),
-            "another program has this port; see metrics.listen",
-        ),
-        Err(error) => {
-            wrong("metrics", format!("{address}: {error}"), "is the agent running? see metrics.listen")
-        }
     }
 }
 

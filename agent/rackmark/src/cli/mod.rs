@@ -64,6 +64,14 @@ impl ConfigPath {
     }
 }
 
+/// The web configuration of the Prometheus endpoint, under the name that all exporters give it.
+#[derive(Debug, Args)]
+struct WebConfigFile {
+    /// TLS and passwords of the Prometheus endpoint; instead of `metrics.web_config_file`.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent (what the service does).

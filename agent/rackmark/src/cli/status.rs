@@ -56,6 +56,16 @@ fn page(status: &Json, colour: bool) -> String {
         Some(_) => ", broker not connected\n\n",
         None => ", feed off\n\n",
     });
+    let waiting: u64 = ["/spool/records/series", "/spool/records/edge"]
+        .iter()
+        .filter_map(|path| status.pointer(path).and_then(Json::as_u64))
+        .sum();
+    let trouble = status.pointer("/spool/trouble").and_then(Json::as_str).unwrap_or("");
+    if !trouble.is_empty() {
+        out.push_str(&painted(&format!("spool: {trouble}\n\n"), Tone::Bad, colour));
+    } else if waiting > 1 {
+        out.push_str(&format!("{waiting} records wait for delivery\n\n"));
+    }
     out.push_str(&gpu_table(status["gpus"].as_array().map_or(&[], Vec::as_slice), colour));
     out
 }

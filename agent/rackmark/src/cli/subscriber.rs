@@ -9,7 +9,9 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
 use rumqttc::{AsyncClient, Event, EventLoop, IncomingPacketSizeLimit, MqttOptions};
 
-use crate::config::BrokerAddress;
+use crate::exit::chain;
+use crate::publish::mqtt::{Broker, secure};
+use crate::tls::TlsSettingsError;
 
 /// Pause before another connection attempt.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,7 +36,7 @@ pub enum Happening {
 
 /// One consumer.
 pub struct Subscriber {
-    broker: BrokerAddress,
+    broker: Broker,
     client_id: String,
     filter: String,
     connection: Option<(AsyncClient, EventLoop)>,
@@ -42,7 +44,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// Prepares a consumer of `filter`.
-    pub fn new(broker: BrokerAddress, client_id: String, filter: String) -> Self {
+    pub fn new(broker: Broker, client_id: String, filter: String) -> Self {
         Self { broker, client_id, filter, connection: None }
     }
 
@@ -50,7 +52,13 @@ impl Subscriber {
     pub async fn next(&mut self) -> Happening {
         loop {
             if self.connection.is_none() {
-                self.connection = Some(self.connect());
+                match self.connect() {
+                    Ok(connection) => self.connection = Some(connection),
+                    Err(error) => {
+                        tokio::time::sleep(RETRY).await;
+                        return Happening::Disconnected(chain(&error));
+                    }
+                }
             }
             let Some((client, events)) = &mut self.connection else { continue };
             match events.poll().await {
@@ -74,11 +82,28 @@ impl Subscriber {
         }
     }
 
-    fn connect(&self) -> (AsyncClient, EventLoop) {
-        let address = (self.broker.host.clone(), self.broker.port);
+    fn connect(&self) -> Result<(AsyncClient, EventLoop), TlsSettingsError> {
+        let address = (self.broker.url_host(), self.broker.port);
         let mut options = MqttOptions::new(self.client_id.clone(), address);
         options.set_keep_alive(30);
         options.set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(MESSAGE_BYTES_MAX));
-        AsyncClient::builder(options).capacity(8).build()
+        secure(&mut options, &self.broker)?;
+        Ok(AsyncClient::builder(options).capacity(8).build())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::mqtt::Security;
+    use crate::tls::TlsSettings;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tls_broker_is_not_spoken_to_without_its_files() {
+        let tls = TlsSettings { ca_file: "/nowhere/ca.pem".into(), certificate: None, server_name: None };
+        let broker = Broker { host: "127.0.0.1".to_owned(), port: 1, security: Security::Tls(tls) };
+        let mut subscriber = Subscriber::new(broker, "test".to_owned(), "#".to_owned());
+        let Happening::Disconnected(why) = subscriber.next().await else { panic!("connected without files") };
+        assert!(why.contains("cannot read /nowhere/ca.pem"), "{why}");
     }
 }

@@ -1,12 +1,38 @@
 //! Configuration: what was typed (`keys`, `reader`) becomes what it means
 //! ([`Config`]), and every mistake is reported at once.
 
+mod brokers;
+mod delivery;
 mod keys;
 mod reader;
 mod validated;
 
+use std::path::PathBuf;
+
+pub use brokers::BrokerAddress;
+pub use delivery::Consumer;
 pub use keys::default_file;
-pub use validated::{BrokerAddress, Config, ConfigError, SamplerLaunch};
+pub use reader::{Mistake, nearest};
+pub use validated::{Config, ConfigError, SamplerLaunch};
+
+/// Where the configuration of a running daemon comes from, each time it is read.
+#[derive(Debug)]
+pub struct Source {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// `--web.config.file`, which wins over the file.
+    pub web_config_file: Option<PathBuf>,
+}
+
+impl Source {
+    /// Reads the file, then what was said on the command line.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.path).map(|config| config.with_web_config_file(self.web_config_file.as_deref()))
+    }
+}
 
 /// Where the packaged agent looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/rackmark/rackmark.toml";

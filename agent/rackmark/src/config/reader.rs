@@ -53,11 +53,23 @@ impl Reader {
     }
 
     pub fn wrong(&mut self, section: &str, name: &str, value: impl fmt::Display, problem: impl Into<String>) {
+        self.wrong_with_hint(section, name, value, problem, hint(section, name));
+    }
+
+    /// Where more can be said than what is allowed for the key.
+    pub fn wrong_with_hint(
+        &mut self,
+        section: &str,
+        name: &str,
+        value: impl fmt::Display,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake {
             key: format!("{section}.{name}"),
             value: value.to_string(),
             problem: problem.into(),
-            hint: hint(section, name).to_owned(),
+            hint: hint.into(),
         });
     }
 
@@ -185,7 +197,7 @@ fn default_value(section: &str, name: &str) -> Option<Value> {
 }
 
 /// The known name that differs least, if it is close enough to be a slip.
-fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (distance(typed, name), name))
         .min()

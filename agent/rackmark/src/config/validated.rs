@@ -1,16 +1,19 @@
 //! What a configuration means, after everything in it was checked.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rackmark_feed::topic::is_name;
 use rackmark_model::ipc::GPUS_MAX;
+use rackmark_spool::Limits;
 use thiserror::Error;
 use toml::Table;
 
+use super::brokers::{BrokerAddress, Credentials, broker_tls, brokers, credentials};
+use super::delivery::{self, Consumer};
 use super::reader::{Mistake, Reader};
+use crate::tls::TlsSettings;
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +42,22 @@ pub struct Config {
     pub brokers: Vec<BrokerAddress>,
     /// MQTT keep-alive.
     pub keep_alive: Duration,
+    /// Longest pause between rounds of connection attempts.
+    pub reconnect_max: Duration,
     /// Samples per telemetry message.
     pub batch_samples: usize,
     /// Broker credentials.
     pub credentials: Option<Credentials>,
+    /// TLS to brokers that are reached by it.
+    pub broker_tls: TlsSettings,
+    /// What the spool keeps.
+    pub spool: Limits,
+    /// Consumers this node listens to.
+    pub consumers: Vec<Consumer>,
     /// Prometheus endpoint.
     pub metrics_listen: SocketAddr,
+    /// Web configuration of that endpoint; plain HTTP without one.
+    pub metrics_web_config_file: Option<PathBuf>,
     /// Control socket.
     pub control_socket: PathBuf,
     /// Group that may use the control socket.
@@ -67,44 +80,6 @@ pub enum SamplerLaunch {
         /// The NVML library it loads.
         nvml_library: String,
     },
-}
-
-/// One broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl fmt::Display for BrokerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mqtt://{}:{}", self.host, self.port)
-    }
-}
-
-impl BrokerAddress {
-    /// Reads `mqtt://host:port`; the port is 1883 where none is given.
-    pub fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("mqtt://")?;
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().ok().filter(|port| *port != 0)?),
-            _ => (rest, 1883),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
-        plain.then(|| Self { host: host.to_owned(), port })
-    }
-}
-
-/// User name and where its password is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name.
-    pub username: String,
-    /// File whose first line is the password; read at every connect.
-    pub password_file: PathBuf,
 }
 
 /// A configuration that cannot be used.
@@ -170,6 +145,15 @@ impl Config {
         }
     }
 
+    /// With the web configuration file of the command line, if one was named there.
+    #[must_use]
+    pub fn with_web_config_file(mut self, named: Option<&Path>) -> Self {
+        if let Some(file) = named {
+            self.metrics_web_config_file = Some(file.to_owned());
+        }
+        self
+    }
+
     /// Takes over from the configuration in force what cannot change while
     /// running; names the keys where that made a difference.
     pub fn keep_what_needs_a_restart(&mut self, old: &Self) -> Vec<&'static str> {
@@ -182,7 +166,9 @@ impl Config {
         keep("node.site", self.site != old.site);
         keep("node.name", self.node != old.node);
         keep("mqtt.enabled", self.brokers.is_empty() != old.brokers.is_empty());
+        keep("spool", self.spool != old.spool);
         keep("metrics.listen", self.metrics_listen != old.metrics_listen);
+        keep("metrics.web_config_file", self.metrics_web_config_file != old.metrics_web_config_file);
         keep("control.socket", self.control_socket != old.control_socket);
         keep("control.admin_group", self.admin_group != old.admin_group);
         keep("state.dir", self.state_dir != old.state_dir);
@@ -191,7 +177,9 @@ impl Config {
         if self.brokers.is_empty() != old.brokers.is_empty() {
             self.brokers.clone_from(&old.brokers);
         }
+        self.spool = old.spool;
         self.metrics_listen = old.metrics_listen;
+        self.metrics_web_config_file.clone_from(&old.metrics_web_config_file);
         self.control_socket.clone_from(&old.control_socket);
         self.admin_group.clone_from(&old.admin_group);
         self.state_dir.clone_from(&old.state_dir);
@@ -216,9 +204,14 @@ impl Config {
         let enabled = r.flag("mqtt", "enabled");
         let brokers = brokers(r);
         let keep_alive_secs = r.number("mqtt", "keep_alive_secs", 5..=600);
+        let reconnect_max_secs = r.number("mqtt", "reconnect_max_secs", 1..=3600);
         let batch_samples = r.number("mqtt", "batch_samples", 1..=60);
         let credentials = credentials(r);
+        let broker_tls = broker_tls(r);
+        let spool = delivery::spool(r);
+        let consumers = delivery::consumers(r);
         let listen = listen(r);
+        let web_config_file = r.text("metrics", "web_config_file");
         let control_socket = r.text("control", "socket");
         let admin_group = r.text("control", "admin_group");
         let state_dir = r.text("state", "dir");
@@ -237,9 +230,14 @@ impl Config {
             proc_root: proc_root?.into(),
             brokers: if enabled { brokers } else { Vec::new() },
             keep_alive: Duration::from_secs(u64::from(keep_alive_secs?)),
+            reconnect_max: Duration::from_secs(u64::from(reconnect_max_secs?)),
             batch_samples: batch_samples? as usize,
             credentials,
+            broker_tls: broker_tls?,
+            spool: spool?,
+            consumers,
             metrics_listen: listen?,
+            metrics_web_config_file: web_config_file.map(PathBuf::from),
             control_socket: control_socket?.into(),
             admin_group: admin_group?,
             state_dir: state_dir?.into(),
@@ -290,34 +288,6 @@ fn launch(r: &mut Reader) -> Option<SamplerLaunch> {
     match socket {
         Some(path) => Some(SamplerLaunch::Socket(path.into())),
         None => Some(SamplerLaunch::Program { program: program?.into(), nvml_library: nvml_library? }),
-    }
-}
-
-fn brokers(r: &mut Reader) -> Vec<BrokerAddress> {
-    let mut brokers = Vec::new();
-    for text in r.texts("mqtt", "brokers", 1..=8) {
-        match BrokerAddress::parse(&text) {
-            Some(broker) => brokers.push(broker),
-            None => r.wrong("mqtt", "brokers", format!("{text:?}"), "is not mqtt://host:port"),
-        }
-    }
-    brokers
-}
-
-fn credentials(r: &mut Reader) -> Option<Credentials> {
-    let username = r.text("mqtt", "username");
-    let password_file = r.text("mqtt", "password_file");
-    match (username, password_file) {
-        (Some(username), Some(file)) => Some(Credentials { username, password_file: file.into() }),
-        (Some(username), None) => {
-            r.wrong("mqtt", "username", format!("{username:?}"), "has no `mqtt.password_file` beside it");
-            None
-        }
-        (None, Some(file)) => {
-            r.wrong("mqtt", "password_file", format!("{file:?}"), "has no `mqtt.username` beside it");
-            None
-        }
-        (None, None) => None,
     }
 }
 
@@ -400,16 +370,5 @@ mod tests {
     fn a_socket_replaces_the_program() {
         let config = parse("[sampler]\nsocket = \"/run/x.sock\"\n").expect("socket");
         assert_eq!(config.sampler, SamplerLaunch::Socket("/run/x.sock".into()));
-    }
-
-    #[test]
-    fn broker_addresses() {
-        let read = |text| BrokerAddress::parse(text).map(|broker| (broker.host, broker.port));
-        assert_eq!(read("mqtt://127.0.0.1:1884"), Some(("127.0.0.1".to_owned(), 1884)));
-        assert_eq!(read("mqtt://broker.example"), Some(("broker.example".to_owned(), 1883)));
-        assert_eq!(read("mqtt://[::1]:1884"), Some(("::1".to_owned(), 1884)));
-        for wrong in ["mqtt://", "broker:1883", "mqtt://a b", "mqtt://x:0", "mqtt://x:70000"] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock;
 use crate::config::Config;
 use crate::publish::mqtt::PublisherStats;
+use crate::publish::spool::Spool;
 use crate::sampling::roster::{Gpu, Standing};
 use crate::sampling::task::{Request, SharedRoster};
 
@@ -58,6 +59,8 @@ pub struct Verbs {
     pub sampling: mpsc::Sender<Request>,
     /// The publisher; absent where the feed is off.
     pub mqtt: Option<Arc<PublisherStats>>,
+    /// What waits for delivery; absent where the feed is off.
+    pub spool: Option<Spool>,
     /// The node id of the feed.
     pub node_id: String,
 }
@@ -143,8 +146,16 @@ impl Verbs {
                 let stats = stats.snapshot();
                 json!({
                     "connected": stats.connected == 1,
-                    "backlog_messages": stats.backlog_messages,
                     "acknowledged_total": stats.acked_total,
+                })
+            }),
+            "spool": self.spool.as_ref().map(|spool| {
+                let health = spool.health();
+                json!({
+                    "durable": health.durable,
+                    "trouble": health.trouble,
+                    "records": { "series": health.waiting[0], "edge": health.waiting[1] },
+                    "bytes": { "series": health.bytes[0], "edge": health.bytes[1] },
                 })
             }),
             "gpus": roster.gpus.iter().map(gpu_json).collect::<Vec<_>>(),

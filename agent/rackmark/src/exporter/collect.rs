@@ -5,8 +5,10 @@ use rackmark_model::readings::Inventory;
 use rackmark_model::{GpuState, Reading, Value, Verdict};
 
 use super::names::{Family, Names};
+use super::server::{CountersSnapshot, Refusal};
 use super::{Decimal, Kind, Sink};
 use crate::publish::mqtt::StatsSnapshot;
+use crate::publish::spool::Health;
 use crate::sampling::roster::{Gpu, Roster};
 
 /// What is not in the roster.
@@ -17,6 +19,8 @@ pub struct Around<'a> {
     pub now_unix_ms: u64,
     /// The publisher; absent where the feed is off.
     pub mqtt: Option<StatsSnapshot>,
+    /// The spool; absent where the feed is off.
+    pub spool: Option<Health>,
     /// Declared number of GPUs.
     pub expected_gpus: Option<u32>,
     /// Own memory and processor time.
@@ -25,6 +29,19 @@ pub struct Around<'a> {
     pub node: &'a str,
     /// Name of its site.
     pub site: &'a str,
+    /// The endpoint itself.
+    pub http: CountersSnapshot,
+    /// Certificates that this daemon shows to others.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate of our own.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Label `use`: `metrics` for the Prometheus endpoint, `mqtt` for the brokers.
+    pub used_for: &'static str,
+    /// Its last second, since 1970.
+    pub not_after_unix_s: u64,
 }
 
 const STATES: [GpuState; 11] = [
@@ -62,6 +79,14 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
     if let Some(mqtt) = &around.mqtt {
         publisher(mqtt, around, sink);
     }
+    if let Some(health) = &around.spool {
+        super::spool::spool(health, sink);
+    }
+    endpoint(around, sink);
+    let mut own = around.certificates.clone();
+    let not_after_unix_s = around.mqtt.as_ref().map_or(0, |mqtt| mqtt.certificate_not_after_unix_s);
+    own.push(Certificate { used_for: "mqtt", not_after_unix_s });
+    certificates(&own, sink);
     if let Some(process) = &around.process {
         sink.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the daemon.");
         sink.point(&[], Decimal::whole(process.resident.0));
@@ -170,6 +195,19 @@ fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     sink.point(&[], Decimal::whole(sampler.stuck.len() as u64));
 }
 
+fn endpoint(around: &Around<'_>, sink: &mut impl Sink) {
+    sink.family("rackmark_http_connections", Kind::Gauge, "Open connections of the Prometheus endpoint.");
+    sink.point(&[], Decimal::whole(around.http.connections));
+    sink.family(
+        "rackmark_http_refused",
+        Kind::Counter,
+        "Connections and requests that the Prometheus endpoint refused, by reason.",
+    );
+    for (reason, count) in Refusal::ALL.iter().zip(around.http.refused) {
+        sink.point(&[("reason", reason.name())], Decimal::whole(count));
+    }
+}
+
 fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     sink.family("rackmark_gpu_info", Kind::Gauge, "Everything a GPU is called.");
     for (gpu, slot) in gpus {
@@ -262,6 +300,22 @@ fn readings(
     }
 }
 
+/// Own certificates by use; one that is valid until 1970 is none.
+fn certificates(own: &[Certificate], sink: &mut impl Sink) {
+    let shown = || own.iter().filter(|certificate| certificate.not_after_unix_s > 0);
+    if shown().next().is_none() {
+        return;
+    }
+    sink.family(
+        "rackmark_tls_certificate_not_after_timestamp_seconds",
+        Kind::Gauge,
+        "When the agent's own certificate for this use expires, since 1970.",
+    );
+    for certificate in shown() {
+        sink.point(&[("use", certificate.used_for)], Decimal::whole(certificate.not_after_unix_s));
+    }
+}
+
 fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
     let counters = [
         ("rackmark_mqtt_connects", "Connections that reached CONNACK.", mqtt.connects_total),
@@ -274,11 +328,31 @@ fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
             mqtt.no_subscriber_total,
         ),
         ("rackmark_mqtt_quarantined", "Messages this broker can never take.", mqtt.quarantined_total),
+        (
+            "rackmark_mqtt_failovers",
+            "Connections made to another broker than the one before.",
+            mqtt.failovers_total,
+        ),
+        (
+            "rackmark_mqtt_tls_renewal_failures",
+            "Replaced certificate files that could not be used.",
+            mqtt.renewal_failures_total,
+        ),
         ("rackmark_mqtt_incoming", "Messages received.", mqtt.incoming_total),
         (
             "rackmark_mqtt_incoming_dropped",
             "Messages received and dropped for want of room.",
             mqtt.incoming_dropped_total,
+        ),
+        (
+            "rackmark_mqtt_incoming_refused",
+            "Messages received and refused: sender, signature, node, epoch or time.",
+            mqtt.incoming_refused_total,
+        ),
+        (
+            "rackmark_mqtt_replies_dropped",
+            "Answers not given because too many waited.",
+            mqtt.replies_dropped_total,
         ),
     ];
     for (name, help, value) in counters {
@@ -293,18 +367,9 @@ fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
     sink.point(&[("reason", "not_authorized")], Decimal::whole(mqtt.refused_not_authorized_total));
     sink.point(&[("reason", "quota")], Decimal::whole(mqtt.refused_quota_total));
     sink.point(&[("reason", "other")], Decimal::whole(mqtt.refused_other_total));
-    sink.family("rackmark_mqtt_dropped", Kind::Counter, "Records given up for want of room.");
-    sink.point(&[("class", "series")], Decimal::whole(mqtt.dropped_series_total));
-    sink.point(&[("class", "edge")], Decimal::whole(mqtt.dropped_edge_total));
     let gauges = [
         ("rackmark_mqtt_connected", "1 while connected to a broker.", Decimal::whole(mqtt.connected)),
         ("rackmark_mqtt_held_topics", "Topics held back after a refusal.", Decimal::whole(mqtt.held_topics)),
-        (
-            "rackmark_mqtt_backlog_messages",
-            "Records that wait to be acknowledged.",
-            Decimal::whole(mqtt.backlog_messages),
-        ),
-        ("rackmark_mqtt_backlog_bytes", "Their bytes.", Decimal::whole(mqtt.backlog_bytes)),
         ("rackmark_mqtt_in_flight", "PUBLISH packets without PUBACK.", Decimal::whole(mqtt.in_flight)),
         (
             "rackmark_mqtt_backoff_seconds",
@@ -315,6 +380,14 @@ fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
     for (name, help, value) in gauges {
         sink.family(name, Kind::Gauge, help);
         sink.point(&[], value);
+    }
+    if let Some(broker) = mqtt.broker.as_ref().filter(|_| mqtt.connected == 1) {
+        sink.family(
+            "rackmark_mqtt_broker_info",
+            Kind::Gauge,
+            "The broker in use, with its place in mqtt.brokers, from 0.",
+        );
+        sink.point(&[("broker", &broker.address), ("place", &broker.place.to_string())], Decimal::whole(1));
     }
     if mqtt.last_ack_unix_ms > 0 {
         sink.family(

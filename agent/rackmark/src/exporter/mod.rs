@@ -1,15 +1,21 @@
 //! The Prometheus endpoint: reads the roster, never the driver, and runs on a
 //! thread of its own so that it answers while everything else is busy.
 
+mod auth;
+mod client_certificates;
 mod collect;
 mod names;
 mod openmetrics;
 #[cfg(test)]
 mod reference_tests;
+mod scrape;
 mod server;
+mod spool;
 mod text;
+pub mod web_config;
 
-pub use server::Exporter;
+pub use scrape::Exporter;
+pub use server::serve;
 
 /// What a metric family is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,12 @@ use rackmark_model::ipc::SamplerReport;
 use rackmark_model::readings::Fast;
 use rackmark_model::{GpuEvent, GpuEventKind, GpuSample, GpuSlow, NoData, PciAddress, Presence, Sample};
 
-use super::collect::{Around, collect_live, collect_settled};
+use super::collect::{Around, Certificate, collect_live, collect_settled};
 use super::names::Names;
+use super::server::Counters;
 use super::{Decimal, Kind, Sink};
-use crate::publish::mqtt::StatsSnapshot;
+use crate::publish::mqtt::{BrokerInUse, StatsSnapshot};
+use crate::publish::spool::Health;
 use crate::sampling::roster::Roster;
 
 #[derive(Default)]
@@ -60,11 +62,20 @@ fn everything(sink: &mut Families) {
     let around = Around {
         now_boot_ms: 2,
         now_unix_ms: 2,
-        mqtt: Some(StatsSnapshot { last_ack_unix_ms: 1, ..StatsSnapshot::default() }),
+        mqtt: Some(StatsSnapshot {
+            connected: 1,
+            last_ack_unix_ms: 1,
+            certificate_not_after_unix_s: 1,
+            broker: Some(BrokerInUse { place: 0, address: String::new() }),
+            ..StatsSnapshot::default()
+        }),
+        spool: Some(Health { confirmed: vec![("consumer".to_owned(), [Some(1); 4])], ..Health::default() }),
         expected_gpus: Some(1),
         process: Some(usage),
         node: "node",
         site: "site",
+        http: Counters::default().snapshot(),
+        certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
     };
     collect_live(&roster, &Names::new(), &around, sink);
     collect_settled(&roster, &Names::new(), sink);

@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rackmark_feed::{
-    Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, FAST_FIELDS, GpuCounts, GpuState, Header,
-    Message, NodeState, PreviousSession, SampleTime, SessionClaim, SessionId, SpoolEpoch, Status, Stream,
-    StreamEnd, Xid, XidSource, seal, topic,
+    Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, FAST_FIELDS, GpuCounts, GpuState, NodeId,
+    NodeState, PreviousSession, Reply, SampleTime, SessionId, SpoolEpoch, Status, Stream, StreamEnd, Xid,
+    XidSource,
 };
 use rackmark_hardware::host::HostInfo;
 use rackmark_model::NoData;
 use rackmark_model::ipc::SamplerReport;
 use tokio::sync::watch;
 
+use super::drafts::{self, Drafts};
 use super::encode::{self, Ids};
 use super::identity::{Session, StateDir};
-use super::mqtt::{Class, Outbox, Retain, Will};
+use super::mqtt::{Outbox, Will};
+use super::signer::Signer;
+use super::spool::{self, Loss, Spool};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
@@ -38,122 +41,17 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// break does not announce a death.
 const WILL_DELAY: Duration = Duration::from_secs(10);
 
-/// Signs messages and counts them. One per start of the daemon.
-pub struct Signer {
-    session: Session,
-    header: Header,
-    topics: Vec<(Stream, String)>,
-    seqs: Vec<(Stream, u64)>,
-    started_unix_ms: u64,
-}
-
-const STREAMS: [Stream; 8] = [
-    Stream::Session,
-    Stream::Event,
-    Stream::Telemetry,
-    Stream::TelemetrySlow,
-    Stream::Status,
-    Stream::CapacityPublic,
-    Stream::CapacityBuyer,
-    Stream::CapacityOperator,
-];
-
-impl Signer {
-    /// Begins the sequences of this session under the names of `config`.
-    pub fn new(session: Session, config: &Config) -> Self {
-        let header = Header {
-            node: session.node_id(),
-            session: SessionId::of(&session.key.public()),
-            epoch: SpoolEpoch(session.epoch),
-            stream: Stream::Session,
-            seq: None,
-            time_unix_ms: 0,
-        };
-        let topics = STREAMS
-            .into_iter()
-            .filter_map(|stream| {
-                topic::of(stream, &config.site, &config.node).ok().map(|topic| (stream, topic))
-            })
-            .collect();
-        Self { session, header, topics, seqs: Vec::new(), started_unix_ms: clock::unix_ms() }
-    }
-
-    /// The topic of a stream.
-    fn topic(&self, stream: Stream) -> &str {
-        self.topics.iter().find(|(known, _)| *known == stream).map_or("", |(_, topic)| topic)
-    }
-
-    /// Signs `body` under the next number of its stream; the will takes none.
-    fn sign(&mut self, body: Body, numbered: bool) -> Option<Bytes> {
-        let stream = body.stream();
-        let seq = numbered.then(|| match self.seqs.iter_mut().find(|(known, _)| *known == stream) {
-            Some((_, last)) => {
-                *last += 1;
-                *last
-            }
-            None => {
-                self.seqs.push((stream, 0));
-                0
-            }
-        });
-        let header = Header { stream, seq, time_unix_ms: clock::unix_ms(), ..self.header.clone() };
-        match seal(&Message { header, body }, &self.session.key) {
-            Ok(frame) => Some(frame.into()),
-            Err(error) => {
-                tracing::error!(error = chain(&error), %stream, "message could not be made and is not sent");
-                None
-            }
-        }
-    }
-
-    fn session_body(
-        &self,
-        config: &Config,
-        boot_id: [u8; 16],
-        previous: Option<PreviousSession>,
-    ) -> Option<Body> {
-        let claim = SessionClaim {
-            node: self.header.node,
-            site: config.site.clone(),
-            node_name: config.node.clone(),
-            identity_public_key: self.session.identity.public(),
-            session_public_key: self.session.key.public(),
-            boot_id,
-            spool_epoch: self.header.epoch,
-            started_unix_ms: self.started_unix_ms,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            previous,
-            extensions: Vec::new(),
-        };
-        match claim.sign(&self.session.identity) {
-            Ok(record) => Some(Body::Session(record)),
-            Err(error) => {
-                tracing::error!(error = chain(&error), "session record could not be made");
-                None
-            }
-        }
-    }
-
-    fn ends(&self) -> PreviousSession {
-        let ends = self
-            .seqs
-            .iter()
-            .map(|(stream, last_seq)| StreamEnd { stream: *stream, last_seq: *last_seq })
-            .collect();
-        PreviousSession { session: self.header.session, spool_epoch: self.header.epoch, ends }
-    }
-}
-
 /// Turns what sampling reports into messages.
 pub struct Feed {
     signer: Signer,
-    outbox: Outbox,
+    way: Option<Way>,
     config: watch::Receiver<Arc<Config>>,
     state: StateDir,
     host: Option<HostInfo>,
     ids: Ids,
     batch: Option<BatchBuilder>,
-    batched_gpus: usize,
+    batched_slots: Vec<u8>,
+    drafts: Drafts,
     cells: Vec<[Cell; FAST_FIELDS]>,
     states: Vec<(GpuState, Option<NoData>)>,
     sent: Vec<Capacity>,
@@ -161,12 +59,26 @@ pub struct Feed {
     node_since_unix_ms: u64,
     counts: Option<GpuCounts>,
     reason: String,
-    /// False where no broker is configured: nothing is signed or kept then.
-    published: bool,
+    /// The disk takes no records, and an event says so.
+    unwritable: bool,
     /// When the last message was made.
     spoke_boot_ms: u64,
     /// The names of the GPUs as they stand on disk.
     kept_gpus: Vec<Identity>,
+}
+
+/// Where messages go. There is none where no broker is configured: nothing is signed or kept then.
+pub struct Way {
+    /// Levels.
+    pub outbox: Outbox,
+    /// Records.
+    pub spool: Spool,
+    /// Names the space of the records' numbers.
+    pub epoch: SpoolEpoch,
+    /// That space was just begun.
+    pub begun: bool,
+    /// Samples of a batch that the last run did not finish.
+    pub drafts: Vec<Vec<u8>>,
 }
 
 /// What the feed needs to know of the machine.
@@ -178,25 +90,27 @@ pub struct Machine {
 }
 
 impl Feed {
-    /// Publishes the session record and a first status.
+    /// Publishes the session record, what the last run left, and a first status.
     pub fn begin(
         session: Session,
-        outbox: Outbox,
+        way: Option<Way>,
         config: watch::Receiver<Arc<Config>>,
         state: StateDir,
         machine: Machine,
     ) -> Self {
         let now = config.borrow().clone();
         let kept_gpus = state.known_gpus();
+        let epoch = way.as_ref().map_or(SpoolEpoch(0), |way| way.epoch);
         let mut feed = Self {
-            signer: Signer::new(session, &now),
-            outbox,
+            signer: Signer::new(session, epoch, &now),
+            way,
             config,
             state,
             host: machine.host,
             ids: Ids::new(),
             batch: None,
-            batched_gpus: 0,
+            batched_slots: Vec::new(),
+            drafts: Drafts::default(),
             cells: Vec::new(),
             states: Vec::new(),
             sent: Vec::new(),
@@ -204,23 +118,50 @@ impl Feed {
             node_since_unix_ms: clock::unix_ms(),
             counts: None,
             reason: String::new(),
-            published: !now.brokers.is_empty(),
+            unwritable: false,
             spoke_boot_ms: 0,
             kept_gpus,
         };
-        let previous = feed.state.previous_session();
-        if let Some(body) = feed.signer.session_body(&now, machine.boot_id, previous) {
-            feed.level(body);
-        }
+        feed.introduce(&now, machine.boot_id);
         feed.status("", &Roster::default());
         feed
+    }
+
+    /// The session record, which closes the session before; then what that one left.
+    fn introduce(&mut self, config: &Config, boot_id: [u8; 16]) {
+        let Some(way) = &mut self.way else { return };
+        let drafts = std::mem::take(&mut way.drafts);
+        let begun = way.begun;
+        let batch_seq = spool::index_of(Stream::Telemetry).map_or(0, |stream| way.spool.numbered(stream));
+        let kept = self.state.previous_session();
+        let replaced = kept.as_ref().map(|kept| kept.spool_epoch).filter(|old| begun && *old != way.epoch);
+        let previous = kept.map(|kept| match kept.spool_epoch == way.epoch {
+            // The spool knows to the last number where the session ended, also after a crash.
+            true => PreviousSession { ends: ends(&way.spool), ..kept },
+            false => kept,
+        });
+        if let Some(body) = self.signer.session_record(config, boot_id, previous)
+            && let Some(payload) = self.record(body, None)
+            && let Some(way) = &self.way
+        {
+            // Also retained, so that whoever comes later can verify.
+            way.outbox.level(&self.signer.topic(Stream::Session), payload);
+        }
+        self.keep();
+        if let Some(old_epoch) = replaced {
+            self.event(EventKind::SpoolReplaced { old_epoch }, clock::unix_ms(), None, &Roster::default());
+        }
+        for batch in drafts::recovered(&drafts, batch_seq) {
+            tracing::info!(samples = batch.samples().len(), "samples of the last run are recovered");
+            self.record(Body::Telemetry(batch), None);
+        }
     }
 
     /// The will for one connection: offline, without a number, signed now.
     pub fn will(&mut self, roster: &Roster) -> Option<Will> {
         let status = self.status_body(NodeState::Offline, "connection lost", roster);
-        let topic = self.signer.topic(Stream::Status).to_owned();
-        let payload = self.signer.sign(Body::Status(status), false)?;
+        let topic = self.signer.topic(Stream::Status).to_string();
+        let payload = self.signer.sign(Body::Status(status), None)?;
         Some(Will { topic, payload, delay: WILL_DELAY })
     }
 
@@ -230,8 +171,56 @@ impl Feed {
     pub fn heartbeat(&mut self, roster: &Roster) {
         let quiet = clock::boot_ms().saturating_sub(self.spoke_boot_ms);
         if quiet >= HEARTBEAT.as_millis() as u64 {
-            self.status(roster.driver_cause.as_deref().unwrap_or(""), roster);
+            self.status(&self.trouble(roster), roster);
         }
+    }
+
+    /// Why the node is not what it should be, for the status; empty while all is well.
+    fn trouble(&self, roster: &Roster) -> String {
+        let spool = || self.way.as_ref().and_then(|way| way.spool.trouble());
+        roster.driver_cause.clone().or_else(spool).unwrap_or_default()
+    }
+
+    /// Says once that the disk takes no records, and once that it takes them again.
+    fn watch_spool(&mut self, roster: &Roster) {
+        let Some(way) = &self.way else { return };
+        let trouble = way.spool.trouble();
+        if trouble.is_some() == self.unwritable {
+            return;
+        }
+        self.unwritable = trouble.is_some();
+        let kind = match trouble {
+            Some(reason) => EventKind::SpoolUnwritable { reason: encode::cut(&reason) },
+            None => EventKind::SpoolWritable,
+        };
+        self.event(kind, clock::unix_ms(), None, roster);
+    }
+
+    /// Declares records that will never come.
+    pub fn declare(&mut self, losses: &[Loss]) {
+        for loss in losses {
+            let stream = spool::STREAMS[loss.stream].0;
+            let kind = EventKind::RecordsLost {
+                stream,
+                epoch: self.signer.header().epoch,
+                from_seq: loss.from_seq,
+                to_seq: loss.to_seq,
+                cause: encode::loss_cause(loss.cause),
+            };
+            tracing::warn!(%stream, from_seq = loss.from_seq, to_seq = loss.to_seq, cause = loss.cause.name(), "records are lost");
+            let event = Event { occurred_unix_ms: clock::unix_ms(), kind, gpu: None, extensions: Vec::new() };
+            self.record(Body::Event(event), Some(*loss));
+        }
+    }
+
+    /// An answer to a command, signed.
+    pub fn reply(&self, reply: Reply) -> Option<Bytes> {
+        self.signer.sign(Body::Reply(reply), None)
+    }
+
+    /// Node and session that commands must name.
+    pub fn addressee(&self) -> (NodeId, SessionId) {
+        (self.signer.header().node, self.signer.header().session)
     }
 
     /// Says goodbye and notes where the sequences ended.
@@ -255,31 +244,43 @@ impl Feed {
     }
 
     fn keep(&self) {
-        if let Err(error) = self.state.keep_session(self.signer.ends()) {
+        let Some(way) = &self.way else { return };
+        let header = self.signer.header();
+        let session =
+            PreviousSession { session: header.session, spool_epoch: header.epoch, ends: ends(&way.spool) };
+        if let Err(error) = self.state.keep_session(session) {
             tracing::warn!(error = chain(&error), "the end of this session is not kept");
         }
     }
 
     fn level(&mut self, body: Body) {
-        if !self.published {
-            return;
-        }
         let stream = body.stream();
-        if let Some(payload) = self.signer.sign(body, true) {
+        let seq = self.way.is_some().then(|| self.signer.level_number(stream));
+        if let (Some(way), Some(seq)) = (&self.way, seq)
+            && let Some(payload) = self.signer.sign(body, Some(seq))
+        {
             self.spoke_boot_ms = clock::boot_ms();
-            self.outbox.level(self.signer.topic(stream), payload);
+            way.outbox.level(&self.signer.topic(stream), payload);
         }
     }
 
-    fn stream(&mut self, body: Body, class: Class) {
-        if !self.published {
-            return;
-        }
+    /// Numbers and signs a record and hands it to the spool.
+    fn record(&mut self, body: Body, declares: Option<Loss>) -> Option<Bytes> {
+        let way = self.way.as_ref()?;
         let stream = body.stream();
-        if let Some(payload) = self.signer.sign(body, true) {
-            self.spoke_boot_ms = clock::boot_ms();
-            self.outbox.stream(self.signer.topic(stream), payload, class, Retain::No);
+        let index = spool::index_of(stream)?;
+        let seq = way.spool.number(index);
+        let Some(payload) = self.signer.sign(body, Some(seq)) else {
+            way.spool.skip(index, seq);
+            return None;
+        };
+        self.spoke_boot_ms = clock::boot_ms();
+        let topic = self.signer.topic(stream);
+        match declares {
+            Some(loss) => way.spool.append_declaring(index, seq, topic, payload.clone(), loss),
+            None => way.spool.append(index, seq, topic, payload.clone()),
         }
+        Some(payload)
     }
 
     fn status_body(&self, state: NodeState, reason: &str, roster: &Roster) -> Status {
@@ -289,7 +290,7 @@ impl Feed {
         Status {
             state,
             reason: encode::cut(reason),
-            session: self.signer.header.session,
+            session: self.signer.header().session,
             since_unix_ms: self.node_since_unix_ms,
             time_to_live_ms: time_to_live.as_millis() as u64,
             sample_period_ms: config.period.as_millis() as u64,
@@ -309,31 +310,31 @@ impl Feed {
 
     fn flush(&mut self) {
         let Some(mut batch) = self.batch.take() else { return };
+        self.drafts.clear();
         if let Some(batch) = batch.finish() {
-            self.stream(Body::Telemetry(batch), Class::Series);
-            self.keep();
+            self.record(Body::Telemetry(batch), None);
         }
     }
 
     fn sample(&mut self, roster: &Roster) {
-        let Some(taken) = roster.taken.filter(|_| self.published) else { return };
+        let Some(taken) = roster.taken.filter(|_| self.way.is_some()) else { return };
         // A batch has one set of GPUs; a new GPU begins a new batch.
-        if self.batch.is_some() && self.batched_gpus != roster.gpus.len() {
+        if self.batch.is_some() && self.batched_slots.len() != roster.gpus.len() {
             self.flush();
         }
         if roster.gpus.is_empty() {
             return;
         }
         if self.batch.is_none() {
-            let slots: Vec<u8> = roster.gpus.iter().map(|gpu| gpu.identity.slot).collect();
-            match BatchBuilder::new(&slots) {
+            self.batched_slots.clear();
+            self.batched_slots.extend(roster.gpus.iter().map(|gpu| gpu.identity.slot));
+            match BatchBuilder::new(&self.batched_slots) {
                 Ok(batch) => self.batch = Some(batch),
                 Err(error) => {
                     tracing::error!(error = chain(&error), "no telemetry batch can be begun");
                     return;
                 }
             }
-            self.batched_gpus = slots.len();
         }
         self.cells.clear();
         self.cells.extend(roster.gpus.iter().map(|gpu| encode::fast(&gpu.fast)));
@@ -348,6 +349,11 @@ impl Feed {
         }
         if batch.len() >= self.config.borrow().batch_samples {
             self.flush();
+        } else if let (Some(way), Some(stream)) = (&self.way, spool::index_of(Stream::Telemetry)) {
+            let (seq, now) = (way.spool.numbered(stream), clock::boot_ms());
+            if let Some(bytes) = self.drafts.add(seq, &self.batched_slots, time, &self.cells, now) {
+                way.spool.draft(stream, bytes);
+            }
         }
     }
 
@@ -370,7 +376,7 @@ impl Feed {
     fn event(&mut self, kind: EventKind, occurred_unix_ms: u64, slot: Option<u8>, roster: &Roster) {
         let gpu = slot.and_then(|slot| roster.gpu(slot)).map(encode::gpu_ref);
         let event = Event { occurred_unix_ms, kind, gpu, extensions: Vec::new() };
-        self.stream(Body::Event(event), Class::Edge);
+        self.record(Body::Event(event), None);
     }
 
     fn change(&mut self, change: &Change, roster: &Roster) {
@@ -392,7 +398,7 @@ impl Feed {
             Change::Slow { slot } => {
                 if let Some(document) = roster.gpu(*slot).and_then(|gpu| encode::slow(gpu, &self.ids)) {
                     for part in document.split(0) {
-                        self.stream(Body::TelemetrySlow(part), Class::Series);
+                        self.record(Body::TelemetrySlow(part), None);
                     }
                 }
                 return;
@@ -429,6 +435,15 @@ fn counts(roster: &Roster, expected: Option<u32>) -> GpuCounts {
     }
 }
 
+/// The last numbers used in the streams.
+fn ends(spool: &Spool) -> Vec<StreamEnd> {
+    let end = |(index, (stream, _)): (usize, &(Stream, _))| {
+        let last_seq = spool.numbered(index).checked_sub(1)?;
+        Some(StreamEnd { stream: *stream, last_seq })
+    };
+    spool::STREAMS.iter().enumerate().filter_map(end).collect()
+}
+
 impl Observer for Feed {
     fn reported(&mut self, roster: &Roster, report: Option<&SamplerReport>, changes: &[Change]) {
         for change in changes {
@@ -460,13 +475,14 @@ impl Observer for Feed {
             self.node_state
         };
         let counts = counts(roster, self.config.borrow().expected_gpus);
-        let reason = roster.driver_cause.as_deref().unwrap_or("");
+        self.watch_spool(roster);
+        let reason = self.trouble(roster);
         if state != self.node_state || self.counts != Some(counts) || reason != self.reason {
             if state != self.node_state {
                 self.node_since_unix_ms = clock::unix_ms();
             }
             self.node_state = state;
-            self.status(reason, roster);
+            self.status(&reason, roster);
         }
         if changes.iter().any(|change| matches!(change, Change::Inventory { .. } | Change::Appeared { .. })) {
             self.keep_names(roster);

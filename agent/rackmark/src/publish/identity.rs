@@ -101,12 +101,17 @@ impl StateDir {
         }
     }
 
-    /// The session before this one, if its end is known.
+    /// Folder of the spool.
+    pub fn spool(&self) -> PathBuf {
+        self.0.join("spool")
+    }
+
+    /// The session before this one, as it stood when it began or ended in order.
     pub fn previous_session(&self) -> Option<PreviousSession> {
         self.read::<KeptSession>("session.json").and_then(|kept| kept.previous)
     }
 
-    /// Notes how far this session has come, for the next one to tell.
+    /// Notes which session this is, for the next one to close it.
     ///
     /// # Errors
     /// [`StateError::File`].
@@ -182,9 +187,6 @@ pub struct Session {
     pub identity: SigningKey,
     /// Signs everything.
     pub key: SigningKey,
-    /// Names the sequence space; another one at every start, because what is
-    /// queued lives in memory.
-    pub epoch: u64,
 }
 
 impl Session {
@@ -195,9 +197,17 @@ impl Session {
     pub fn begin(state: &StateDir) -> Result<Self, StateError> {
         let identity = state.identity_key()?;
         let key = SigningKey::generate().map_err(StateError::SessionKey)?;
+        Ok(Self { identity, key })
+    }
+
+    /// A name for a new space of record numbers.
+    ///
+    /// # Errors
+    /// [`StateError::SessionKey`] where the system gives no random bytes.
+    pub fn new_epoch() -> Result<u64, StateError> {
         let mut epoch = [0; 8];
         SystemRandom::new().fill(&mut epoch).map_err(|_| StateError::SessionKey(KeyError::Random))?;
-        Ok(Self { identity, key, epoch: u64::from_le_bytes(epoch) })
+        Ok(u64::from_le_bytes(epoch))
     }
 
     /// The node id.
@@ -220,7 +230,6 @@ mod tests {
         let second = Session::begin(&state).expect("second");
         assert_eq!(first.node_id(), second.node_id());
         assert_ne!(first.key.public(), second.key.public());
-        assert_ne!(first.epoch, second.epoch);
     }
 
     #[test]

@@ -2,8 +2,13 @@
 //! documents are made (`encode`), when they are due (`feed`), and the pipe that
 //! carries them (`mqtt`).
 
+mod drafts;
 mod encode;
 pub mod feed;
 pub mod identity;
+pub mod inbox;
 pub mod mqtt;
+mod renewal;
+mod signer;
+pub mod spool;
 pub mod task;

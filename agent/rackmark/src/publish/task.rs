@@ -1,6 +1,5 @@
 //! Keeps the publisher running under the configuration in force.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use rackmark_feed::topic;
 use tokio::sync::{mpsc, watch};
 
 use super::feed::SharedFeed;
-use super::mqtt::{
-    Broker, Credentials, Incoming, Outbox, Publisher, PublisherConfig, RumqttTransport, Security, Will,
-};
+use super::inbox;
+use super::mqtt::{Incoming, Outbox, Publisher, PublisherConfig, RumqttTransport, Will};
+use super::renewal::{RenewableFiles, read_credentials};
 use crate::config::Config;
 use crate::exit::chain;
 use crate::sampling::task::SharedRoster;
@@ -25,6 +24,7 @@ const INCOMING_BYTES_MAX: u32 = 64 * 1024;
 pub async fn run(
     mut config: watch::Receiver<Arc<Config>>,
     outbox: Outbox,
+    incoming: mpsc::Sender<Incoming>,
     feed: SharedFeed,
     roster: SharedRoster,
     stop: watch::Receiver<bool>,
@@ -42,17 +42,22 @@ pub async fn run(
         if now.brokers.is_empty() {
             over.await;
         } else {
-            // Nothing is subscribed to, so nothing arrives.
-            let (incoming, _commands) = mpsc::channel::<Incoming>(1);
+            let files = RenewableFiles::new(&now, outbox.stats());
             let publisher = Publisher::new(
                 RumqttTransport::new(),
                 publisher_config(&now),
                 outbox.clone(),
                 will(&now, feed.clone(), roster.clone()),
-                incoming,
+                incoming.clone(),
             );
             match publisher {
-                Ok(publisher) => publisher.run(over).await,
+                Ok(publisher) => {
+                    let (renew, renewed) = watch::channel(None);
+                    tokio::select! {
+                        () = publisher.renewed_by(renewed).run(over) => {}
+                        () = files.watch(renew) => {}
+                    }
+                }
                 Err(error) => {
                     tracing::error!(error = chain(&error), "the feed is not published");
                     over.await;
@@ -66,30 +71,23 @@ pub async fn run(
 }
 
 fn publishing_differs(old: &Config, new: &Config) -> bool {
-    (&old.brokers, old.keep_alive, &old.credentials) != (&new.brokers, new.keep_alive, &new.credentials)
+    let differs = (&old.brokers, old.keep_alive, old.reconnect_max, &old.credentials, &old.broker_tls)
+        != (&new.brokers, new.keep_alive, new.reconnect_max, &new.credentials, &new.broker_tls);
+    differs || inbox::subscriptions(old) != inbox::subscriptions(new)
 }
 
 fn publisher_config(config: &Config) -> PublisherConfig {
-    let broker = |broker: &crate::config::BrokerAddress| Broker {
-        host: broker.host.clone(),
-        port: broker.port,
-        security: Security::Plain,
-    };
-    let credentials = config.credentials.as_ref().and_then(|credentials| {
-        let text = fs::read_to_string(&credentials.password_file)
-            .inspect_err(|error| tracing::error!(file = %credentials.password_file.display(), %error, "cannot read the broker password"))
-            .ok()?;
-        let password = Bytes::copy_from_slice(text.lines().next().unwrap_or("").as_bytes());
-        Some(Credentials { username: credentials.username.clone(), password })
-    });
     PublisherConfig {
-        brokers: config.brokers.iter().map(broker).collect(),
+        brokers: config.brokers.iter().map(|broker| broker.broker(&config.broker_tls)).collect(),
         client_id: format!("rackmark-{}-{}", config.site, config.node),
-        credentials,
+        credentials: read_credentials(config)
+            .inspect_err(|error| tracing::error!(error = chain(error), "the broker gets no password"))
+            .unwrap_or(None),
         keep_alive: config.keep_alive,
+        reconnect_max: config.reconnect_max,
         connect_timeout: CONNECT_TIMEOUT,
         max_packet_size: INCOMING_BYTES_MAX,
-        subscriptions: Vec::new(),
+        subscriptions: inbox::subscriptions(config),
     }
 }
 

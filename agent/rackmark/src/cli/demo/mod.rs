@@ -25,8 +25,8 @@ use super::one_shot::{block_on, print};
 use super::subscriber::{Happening, Subscriber};
 use super::table::colour;
 use crate::clock;
-use crate::config::BrokerAddress;
 use crate::exit::{Code, Failure};
+use crate::publish::mqtt::{Broker, Security};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -82,8 +82,8 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
         .map_err(|error| Failure::new(Code::Unavailable, error))?;
     let mut agent = start_agent(&config, options, &folder.0)?;
 
-    let broker = BrokerAddress { host: Ipv4Addr::LOCALHOST.to_string(), port: mqtt };
-    let mut view = View::new(format!("http://127.0.0.1:{metrics}/metrics"), broker.to_string());
+    let broker = Broker { host: Ipv4Addr::LOCALHOST.to_string(), port: mqtt, security: Security::Plain };
+    let mut view = View::new(format!("http://127.0.0.1:{metrics}/metrics"), format!("mqtt://{broker}"));
     let (happenings, mut happened) = tokio::sync::mpsc::channel(64);
     let filter = format!("{}/#", rackmark_feed::topic::ROOT);
     let mut subscriber = Subscriber::new(broker, "rackmark-demo".to_owned(), filter);

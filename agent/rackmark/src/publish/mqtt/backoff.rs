@@ -6,39 +6,39 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// First interval between connection attempts.
 pub(super) const BASE: Duration = Duration::from_millis(500);
-/// Longest interval: a fleet of 125,000 agents then makes about 4,200 attempts per second
-/// after a common outage, with the mean pause of half the interval.
+/// The longest interval unless configured.
+#[cfg(test)]
 pub(super) const CAP: Duration = Duration::from_secs(60);
 
 /// Exponential back-off with full jitter: pause `n` is drawn evenly from zero
-/// up to `min(CAP, BASE * 2^n)`, so that agents that failed together do not return together.
+/// up to the longest interval or `BASE * 2^n`, whichever is less, so that agents that failed together do not return together.
 #[derive(Debug)]
 pub(super) struct Backoff {
     random: SystemRandom,
     failures: u32,
+    longest: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { random: SystemRandom::new(), failures: 0 }
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { random: SystemRandom::new(), failures: 0, longest }
     }
 
     /// The next pause; each call doubles the interval of the following one.
     pub(super) fn next(&mut self) -> Duration {
-        let interval = interval(self.failures);
+        let interval = interval(self.failures, self.longest);
         self.failures = self.failures.saturating_add(1);
-        let mut bytes = [0_u8; 4];
-        // Without randomness the whole interval is the safe choice.
-        let share = match self.random.fill(&mut bytes) {
-            Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-            Err(_) => 1.0,
-        };
-        interval.mul_f64(share)
+        interval.mul_f64(self.share())
     }
 
-    /// Attempts since the last [`reset`](Self::reset).
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
+    /// A number drawn evenly from 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        let mut bytes = [0_u8; 4];
+        // Without randomness the whole interval is the safe choice.
+        match self.random.fill(&mut bytes) {
+            Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+            Err(_) => 1.0,
+        }
     }
 
     pub(super) fn reset(&mut self) {
@@ -46,8 +46,8 @@ impl Backoff {
     }
 }
 
-fn interval(failures: u32) -> Duration {
-    BASE.saturating_mul(2_u32.saturating_pow(failures)).min(CAP)
+fn interval(failures: u32, longest: Duration) -> Duration {
+    BASE.saturating_mul(2_u32.saturating_pow(failures)).min(longest)
 }
 
 #[cfg(test)]
@@ -56,14 +56,14 @@ mod tests {
 
     #[test]
     fn the_interval_doubles_up_to_the_cap() {
-        let seconds: Vec<f64> = (0..9).map(|n| interval(n).as_secs_f64()).collect();
+        let seconds: Vec<f64> = (0..9).map(|n| interval(n, CAP).as_secs_f64()).collect();
         assert_eq!(seconds, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
-        assert_eq!(interval(u32::MAX), CAP);
+        assert_eq!(interval(u32::MAX, CAP), CAP);
     }
 
     #[test]
     fn the_jitter_covers_the_whole_interval() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(CAP);
         for _ in 0..7 {
             backoff.next();
         }

@@ -7,8 +7,9 @@
 //!
 //! | Part | Knows |
 //! |---|---|
-//! | [`Outbox`] | what should be at the broker: the newest levels, the [`Backlog`](backlog::Backlog) of stream records |
-//! | [`Session`](session::Session) | one connection's rules: window, order, reasons, holds; no I/O and no clock of its own |
+//! | [`Outbox`] | what should be at the broker: the newest levels, answers, the [`Backlog`] of stream records |
+//! | [`Session`](session::Session) | one connection's rules: window, reasons; no I/O and no clock of its own |
+//! | [`Lanes`](lanes::Lanes), [`Hold`](holds::Hold), [`Pace`](pace::Pace) | whose turn it is, which topics are held, how much of what waited is on its way |
 //! | [`Transport`](transport::Transport), [`Link`](transport::Link) | one connection's bytes |
 //! | [`Publisher`] | brokers, back-off, silence, shutdown |
 //!
@@ -16,7 +17,12 @@
 
 mod backlog;
 mod backoff;
+mod brokers;
+mod dialer;
+mod holds;
+mod lanes;
 mod outbox;
+mod pace;
 mod publisher;
 mod report;
 mod rumqtt;
@@ -27,9 +33,11 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-pub use backlog::{BacklogLimits, Class, Retain};
-pub use outbox::Outbox;
+pub use backlog::{Again, Backlog, Class, Found, GivenUp, Reader, Record, StreamIndex};
+pub use outbox::{Outbox, Reply};
 pub use publisher::{Publisher, PublisherConfig, Will};
-pub use rumqtt::RumqttTransport;
-pub use stats::{PublisherStats, StatsSnapshot};
+pub use rumqtt::{RumqttTransport, secure};
+#[cfg(test)]
+pub use stats::BrokerInUse;
+pub use stats::{PublisherStats, StatsSnapshot, count_refused};
 pub use transport::{Broker, Credentials, Incoming, Security};

@@ -1,12 +1,14 @@
-//! What should be at the broker: the newest level of each topic, and the backlog.
+//! What should be at the broker: the newest level of each topic, answers to
+//! those who asked, and the backlog.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::backlog::{Backlog, BacklogLimits, Class, MemoryBacklog, Record, Retain};
-use super::stats::{PublisherStats, set};
+use super::backlog::Backlog;
+use super::stats::{PublisherStats, add};
 
 /// Handle for those who have something to say. Clones share one outbox.
 ///
@@ -18,16 +20,15 @@ pub struct Outbox {
 
 struct Shared {
     state: Mutex<State>,
-    wake: Notify,
+    wake: Arc<Notify>,
     stats: Arc<PublisherStats>,
 }
 
 /// What the mutex guards.
 pub(super) struct State {
     pub(super) levels: Vec<Level>,
+    pub(super) replies: VecDeque<Reply>,
     pub(super) backlog: Box<dyn Backlog>,
-    /// Stream topics seen so far, so that a record shares its topic's text.
-    topics: Vec<Arc<str>>,
 }
 
 /// The newest payload of a level topic.
@@ -38,21 +39,25 @@ pub(super) struct Level {
     pub(super) version: u64,
 }
 
-/// Stream topics whose text is shared; an agent uses about ten. Further ones work, with a text per record.
-const SHARED_TOPICS: usize = 64;
+/// An answer to a message: sent once on the connection that is up, never kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Response topic of the message.
+    pub topic: Arc<str>,
+    /// Opaque bytes.
+    pub payload: Bytes,
+    /// Its correlation data.
+    pub correlation: Option<Bytes>,
+}
+
+/// Answers that wait; who asks faster gets no answer.
+const REPLIES: usize = 32;
 
 impl Outbox {
-    /// An outbox with a backlog in memory.
-    pub fn new(limits: BacklogLimits) -> Self {
-        Self::with_backlog(Box::new(MemoryBacklog::new(limits)))
-    }
-
-    /// An outbox over a backlog of one's own, which may already hold records.
-    pub fn with_backlog(backlog: Box<dyn Backlog>) -> Self {
-        let stats = Arc::new(PublisherStats::default());
-        let state = State { levels: Vec::new(), backlog, topics: Vec::new() };
-        state.report(&stats);
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), stats }) }
+    /// An outbox over a backlog, which may already hold records. `wake` is told by the backlog when it has news.
+    pub fn new(backlog: Box<dyn Backlog>, wake: Arc<Notify>) -> Self {
+        let state = State { levels: Vec::new(), replies: VecDeque::new(), backlog };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), wake, stats: Arc::default() }) }
     }
 
     /// Sets the level of `topic`. The newest payload wins; it is published
@@ -70,13 +75,14 @@ impl Outbox {
         self.shared.wake.notify_one();
     }
 
-    /// Appends a record to the stream of `topic`. It is published with QoS 1
-    /// in the order of appending and kept until a broker accepts it or room runs out.
-    pub fn stream(&self, topic: &str, payload: Bytes, class: Class, retain: Retain) {
+    /// Answers a message; the answer is lost where the connection is, and the asker asks again.
+    pub fn reply(&self, reply: Reply) {
         let mut state = self.lock();
-        let topic = state.shared_topic(topic);
-        state.backlog.append(Record { topic, payload, class, retain });
-        state.report(&self.shared.stats);
+        if state.replies.len() == REPLIES {
+            add(&self.shared.stats.replies_dropped_total);
+            return;
+        }
+        state.replies.push_back(reply);
         drop(state);
         self.shared.wake.notify_one();
     }
@@ -84,12 +90,6 @@ impl Outbox {
     /// The counters of this outbox and of the publisher that empties it.
     pub fn stats(&self) -> Arc<PublisherStats> {
         Arc::clone(&self.shared.stats)
-    }
-
-    /// Offset of the oldest record not acknowledged, and of the next to come.
-    pub(super) fn offsets(&self) -> (u64, u64) {
-        let state = self.lock();
-        (state.backlog.oldest_offset(), state.backlog.next_offset())
     }
 
     pub(super) fn stats_ref(&self) -> &PublisherStats {
@@ -106,31 +106,8 @@ impl Outbox {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Releases a record that a broker accepted or that no broker will ever accept.
-    pub(super) fn release(&self, offset: u64) {
-        let mut state = self.lock();
-        state.backlog.ack(offset);
-        state.report(&self.shared.stats);
-    }
-}
-
-impl State {
-    fn shared_topic(&mut self, topic: &str) -> Arc<str> {
-        if let Some(known) = self.topics.iter().find(|known| &***known == topic) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = Arc::from(topic);
-        if self.topics.len() < SHARED_TOPICS {
-            self.topics.push(Arc::clone(&new));
-        }
-        new
-    }
-
-    pub(super) fn report(&self, stats: &PublisherStats) {
-        let (usage, dropped) = (self.backlog.usage(), self.backlog.dropped());
-        set(&stats.backlog_messages, usage.messages as u64);
-        set(&stats.backlog_bytes, usage.bytes);
-        set(&stats.dropped_series_total, dropped.series);
-        set(&stats.dropped_edge_total, dropped.edge);
+    /// What is left of earlier connections and concerns none after it.
+    pub(super) fn forget_replies(&self) {
+        self.lock().replies.clear();
     }
 }

@@ -7,23 +7,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::select;
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
+use super::backlog::GivenUp;
+use super::brokers::{Choice, Leave, STABLE, WayBack, changed, leave_without_will, until_closed};
+use super::dialer::Dialer;
+use super::holds::HoldCause;
 use super::outbox::Outbox;
 use super::report::{Repeated, chain};
-use super::session::{self, HoldCause, Identity, Send as Outgoing, Session, Verdict};
+use super::session::{self, Identity, Send as Outgoing, Session, Verdict};
 use super::stats::{PublisherStats, add, set};
 use super::transport::{
-    Broker, CloseCause, ConnectOptions, Connection, Credentials, Incoming, Link, LinkEvent, SendRefused,
-    Transport, TransportError,
+    Broker, CloseCause, Connection, Credentials, Incoming, Link, LinkEvent, SendRefused, Transport,
+    TransportError,
 };
 
-/// A connection that lasted this long was a good one: the next failure starts
-/// the back-off and the list of brokers afresh. Shorter ones keep the back-off
-/// growing, so that two clients with one identifier do not chase each other.
-const STABLE: Duration = Duration::from_secs(10);
 /// How long the farewell may wait for its PUBACKs.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The whole way out, DISCONNECT included.
@@ -31,7 +31,7 @@ const DRAIN: Duration = Duration::from_millis(1500);
 /// Shortest keep alive; below it pings would cost more than they tell.
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Will delay: long enough for a reconnect, short enough for a death notice.
-const WILL_DELAY_S: std::ops::RangeInclusive<u64> = 10..=30;
+pub(super) const WILL_DELAY_S: std::ops::RangeInclusive<u64> = 10..=30;
 /// Connections that a protocol error ends, one after the other, before messages go one at a time to find the culprit.
 const SUSPICION: u32 = 2;
 /// Connections that end with the same single message in flight before that message is given up.
@@ -62,6 +62,8 @@ pub struct PublisherConfig {
     pub credentials: Option<Credentials>,
     /// Keep alive, 5 s to 65,535 s. A silent broker is given up after twice this time and 2 s.
     pub keep_alive: Duration,
+    /// Longest pause between rounds of attempts.
+    pub reconnect_max: Duration,
     /// Limit for TCP connect and CONNACK together.
     pub connect_timeout: Duration,
     /// Largest packet to be accepted from the broker, in bytes.
@@ -86,13 +88,12 @@ pub enum ConfigError {
 
 /// Empties an [`Outbox`] to one of several brokers until told to stop.
 pub struct Publisher<T> {
-    transport: T,
+    dialer: Arc<Dialer<T>>,
     config: PublisherConfig,
     outbox: Outbox,
     stats: Arc<PublisherStats>,
-    will: WillSource,
     incoming: mpsc::Sender<Incoming>,
-    backoff: Backoff,
+    renewed: Option<watch::Receiver<Option<Credentials>>>,
     repeated: Repeated,
     /// Topics whose hold was announced.
     announced: Vec<(Arc<str>, HoldCause)>,
@@ -103,8 +104,9 @@ pub struct Publisher<T> {
 }
 
 /// Why a connection is no longer served.
-enum End {
+enum End<L> {
     Shutdown,
+    Left(Leave<L>),
     Closed(CloseCause),
 }
 
@@ -133,19 +135,27 @@ impl<T: Transport> Publisher<T> {
             return Err(ConfigError::KeepAlive(config.keep_alive));
         }
         Ok(Self {
-            transport,
+            dialer: Arc::new(Dialer::new(transport, config.clone(), will)),
             stats: outbox.stats(),
             config,
             outbox,
-            will,
             incoming,
-            backoff: Backoff::new(),
+            renewed: None,
             repeated: Repeated::default(),
             announced: Vec::new(),
             suspicion: 0,
             suspect: None,
             barred: Vec::new(),
         })
+    }
+
+    /// Reconnects, with the newest credentials, each time that `renewed` changes:
+    /// files that a connection is made from were replaced. Nothing is lost, and
+    /// the will is not published.
+    #[must_use]
+    pub fn renewed_by(mut self, renewed: watch::Receiver<Option<Credentials>>) -> Self {
+        self.renewed = Some(renewed);
+        self
     }
 
     /// Runs until `shutdown` resolves, then returns within 1.5 s.
@@ -158,75 +168,110 @@ impl<T: Transport> Publisher<T> {
     /// publishes the will.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = std::pin::pin!(shutdown);
-        let mut attempt = 0_usize;
+        let dialer = Arc::clone(&self.dialer);
+        let mut renewed = self.renewed.take();
+        let mut choice = Choice::new(self.config.brokers.len(), self.config.reconnect_max);
+        // The first broker, connected beside a later one.
+        let mut back = None;
         loop {
-            let broker = self.config.brokers[attempt % self.config.brokers.len()].clone();
-            let options = self.connect_options(broker.clone());
-            let limit = self.config.connect_timeout + Duration::from_secs(1);
-            let connected = select! {
-                biased;
-                () = &mut shutdown => return,
-                connected = timeout(limit, self.transport.connect(options)) => connected,
+            if let Some(renewed) = &mut renewed
+                && renewed.has_changed().unwrap_or(false)
+            {
+                dialer.renew(renewed.borrow_and_update().clone());
+            }
+            let returned = back.is_some();
+            let connected = match back.take() {
+                Some(connection) => Ok(connection),
+                None => select! {
+                    biased;
+                    () = &mut shutdown => return,
+                    connected = dialer.connect(choice.at()) => connected,
+                },
             };
-            match connected.unwrap_or(Err(TransportError::Timeout)) {
+            let broker = dialer.broker(choice.at());
+            let pause = match connected {
                 Ok(connection) => {
                     let since = Instant::now();
-                    self.connected(&broker, &connection);
-                    let end = self.serve(connection, shutdown.as_mut()).await;
-                    self.disconnected();
-                    match end {
+                    self.connected(choice.at(), broker, &connection);
+                    match self.hold(connection, &choice, &mut renewed, shutdown.as_mut()).await {
                         End::Shutdown => {
                             info!(%broker, "mqtt disconnected for shutdown");
                             return;
                         }
+                        End::Left(Leave::Renewed) => {
+                            info!(%broker, "mqtt disconnected to connect with renewed files");
+                            continue;
+                        }
+                        End::Left(Leave::Back(connection)) => {
+                            info!(%broker, "mqtt disconnected: the first broker is back");
+                            back = Some(connection);
+                            choice.returned();
+                            continue;
+                        }
                         End::Closed(cause) => {
-                            let stable = since.elapsed() >= STABLE;
-                            attempt = if stable { 0 } else { attempt + 1 };
-                            if stable {
-                                self.backoff.reset();
-                            }
                             add(&self.stats.disconnects_total);
                             warn!(%broker, cause = chain(&cause), "mqtt connection ended");
+                            choice.ended(since.elapsed(), returned)
                         }
                     }
                 }
                 Err(error) => {
-                    attempt += 1;
                     add(&self.stats.connect_failures_total);
-                    self.report_failure(&broker, &error);
+                    let pause = choice.failed();
+                    self.report_failure(broker, &error, choice.attempts());
+                    pause
                 }
-            }
+            };
 
-            let pause = self.backoff.next();
             set(&self.stats.backoff_current_ms, pause.as_millis() as u64);
             select! {
                 biased;
                 () = &mut shutdown => return,
                 () = sleep(pause) => {}
+                // Perhaps the files were why the attempts failed.
+                () = changed(&mut renewed) => {}
             }
             set(&self.stats.backoff_current_ms, 0);
         }
     }
 
-    fn connect_options(&self, broker: Broker) -> ConnectOptions {
-        let mut will = (self.will)();
-        let delay_s = will.delay.as_secs().clamp(*WILL_DELAY_S.start(), *WILL_DELAY_S.end());
-        will.delay = Duration::from_secs(delay_s);
-        ConnectOptions {
-            broker,
-            client_id: self.config.client_id.clone(),
-            credentials: self.config.credentials.clone(),
-            keep_alive: self.config.keep_alive,
-            connect_timeout: self.config.connect_timeout,
-            max_packet_size: self.config.max_packet_size,
-            will,
-            subscriptions: self.config.subscriptions.clone(),
+    /// Serves a connection, and looks for the first broker beside it.
+    async fn hold(
+        &mut self,
+        connection: Connection<T::Link>,
+        choice: &Choice,
+        renewed: &mut Option<watch::Receiver<Option<Credentials>>>,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> End<T::Link> {
+        let (dialer, stats) = (Arc::clone(&self.dialer), Arc::clone(&self.stats));
+        let way_back = WayBack::default();
+        let mut walk = std::pin::pin!(way_back.walk(choice, &dialer, &stats));
+        let end = {
+            let leave = std::pin::pin!(async {
+                select! {
+                    () = changed(renewed) => Leave::Renewed,
+                    Some(connection) = walk.as_mut() => Leave::Back(connection),
+                }
+            });
+            self.serve(connection, shutdown.as_mut(), leave).await
+        };
+        self.disconnected();
+        match end {
+            // Brokers of one cluster end the old connection themselves before they answer the new one.
+            End::Closed(cause) if way_back.is_attempting() => {
+                way_back.make_last();
+                select! {
+                    biased;
+                    () = &mut shutdown => End::Shutdown,
+                    back = walk.as_mut() => back.map_or(End::Closed(cause), |to| End::Left(Leave::Back(to))),
+                }
+            }
+            end => end,
         }
     }
 
-    fn report_failure(&mut self, broker: &Broker, error: &TransportError) {
+    fn report_failure(&mut self, broker: &Broker, error: &TransportError, attempts: u32) {
         let error = chain(error);
-        let attempts = self.backoff.failures() + 1;
         if self.repeated.is_due(&format!("{broker} {error}"), Instant::now()) {
             warn!(%broker, error, attempts, "mqtt connection failed; trying again with growing pauses");
         } else {
@@ -234,13 +279,12 @@ impl<T: Transport> Publisher<T> {
         }
     }
 
-    fn connected(&mut self, broker: &Broker, connection: &Connection<T::Link>) {
+    fn connected(&mut self, at: usize, broker: &Broker, connection: &Connection<T::Link>) {
         let facts = &connection.facts;
+        self.stats.note_broker(at, broker);
         add(&self.stats.connects_total);
         set(&self.stats.connected, 1);
         info!(%broker, receive_maximum = facts.receive_maximum, "mqtt connected");
-        let (oldest, next) = self.outbox.offsets();
-        debug!(oldest, next, "publishing from the oldest record that is not acknowledged");
         if !facts.retain_available {
             warn!(%broker, "broker keeps no retained messages: late subscribers see a level only when it changes");
         }
@@ -259,9 +303,11 @@ impl<T: Transport> Publisher<T> {
         &mut self,
         connection: Connection<T::Link>,
         mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
-    ) -> End {
+        mut leave: Pin<&mut (impl Future<Output = Leave<T::Link>> + Send)>,
+    ) -> End<T::Link> {
         let Connection { mut link, facts, mut events } = connection;
         let window = if self.suspicion >= SUSPICION { 1 } else { session::window(facts.receive_maximum) };
+        self.outbox.forget_replies();
         let mut session = Session::new(&facts, window, &self.outbox, &self.barred);
         let mut silence = Silence::new(facts.keep_alive, self.config.keep_alive);
         let mut timer = Timer::new();
@@ -279,6 +325,10 @@ impl<T: Transport> Publisher<T> {
                 () = &mut shutdown => {
                     self.farewell(session, link, events).await;
                     return End::Shutdown;
+                }
+                left = leave.as_mut() => {
+                    leave_without_will(link, events).await;
+                    return End::Left(left);
                 }
                 event = events.recv() => {
                     let now = Instant::now();
@@ -313,8 +363,8 @@ impl<T: Transport> Publisher<T> {
 
     /// Whether more may follow.
     fn send(&mut self, session: &mut Session, link: &mut T::Link, send: Outgoing, now: Instant) -> bool {
-        let Outgoing { token, topic, payload, retain } = send;
-        match link.try_publish(token, &topic, payload, retain) {
+        let Outgoing { token, topic, payload, retain, correlation } = send;
+        match link.try_publish(token, &topic, payload, retain, correlation) {
             Ok(()) => true,
             Err(SendRefused::InvalidTopic) => {
                 session.answered(token, session::reason::TOPIC_NAME_INVALID, &self.outbox, now);
@@ -325,7 +375,7 @@ impl<T: Transport> Publisher<T> {
             }
             // The event that explains it is on its way.
             Err(SendRefused::Full | SendRefused::Closed) => {
-                session.take_back(token);
+                session.take_back(token, now);
                 false
             }
         }
@@ -418,7 +468,9 @@ impl<T: Transport> Publisher<T> {
         warn!(message = ?identity, strikes, cause = chain(cause), "message given up: it ends every connection");
         add(&self.stats.quarantined_total);
         match identity {
-            Identity::Record { offset } => self.outbox.release(offset),
+            Identity::Record { stream, seq } => self.outbox.lock().backlog.give_up(GivenUp { stream, seq }),
+            // Neither is sent a second time by itself.
+            Identity::Again { .. } | Identity::Reply => {}
             Identity::Level { ref topic, .. } => {
                 let topic = Arc::clone(topic);
                 self.barred
@@ -458,15 +510,8 @@ impl<T: Transport> Publisher<T> {
         if !settled {
             warn!("broker did not accept the farewell in time; it was asked to publish the will");
         }
-        let until_closed = async {
-            while let Some(event) = events.recv().await {
-                if matches!(event, LinkEvent::Closed(_)) {
-                    break;
-                }
-            }
-        };
         // Past the limit the connection is dropped, which ends it without DISCONNECT.
-        let _ = timeout_at(begun + DRAIN, until_closed).await;
+        let _ = timeout_at(begun + DRAIN, until_closed(&mut events)).await;
     }
 }
 

@@ -16,19 +16,20 @@ use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{
     ConnAck, ConnectReturnCode, DisconnectProperties, DisconnectReasonCode, LastWill, LastWillProperties,
-    Packet, Publish,
+    Packet, Publish, PublishProperties,
 };
 use rumqttc::{
     AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, PublishOptions,
-    StateError, SubscribeFilterInput, Transport as RumqttcTransport,
+    StateError, SubscribeFilterInput, Transport as RumqttcTransport, default_socket_connect,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::transport::{
-    CloseCause, ConnAckFacts, ConnectOptions, Connection, Incoming, Link, LinkEvent, Security, SendRefused,
-    Transport, TransportError,
+    Broker, CloseCause, ConnAckFacts, ConnectOptions, Connection, Incoming, Link, LinkEvent, Security,
+    SendRefused, Transport, TransportError,
 };
+use crate::tls::{TlsSettingsError, handshake};
 
 /// The library's own in-flight limit, above any window; its tables have this size.
 const IN_FLIGHT_LIMIT: u16 = 128;
@@ -72,8 +73,10 @@ impl Drop for PollTask {
 impl Transport for RumqttTransport {
     type Link = RumqttLink;
 
-    async fn connect(&mut self, options: ConnectOptions) -> Result<Connection<RumqttLink>, TransportError> {
-        let (client, event_loop) = AsyncClient::builder(mqtt_options(&options))
+    async fn connect(&self, options: ConnectOptions) -> Result<Connection<RumqttLink>, TransportError> {
+        let mut mqtt = mqtt_options(&options);
+        secure(&mut mqtt, &options.broker).map_err(|error| TransportError::Failed(Box::new(error)))?;
+        let (client, event_loop) = AsyncClient::builder(mqtt)
             .capacity(REQUEST_CHANNEL)
             .try_build()
             .map_err(|error| TransportError::Failed(Box::new(error)))?;
@@ -98,12 +101,27 @@ impl Transport for RumqttTransport {
     }
 }
 
+/// Makes the library connect to `broker` as its [`Security`] says. The library
+/// gets a finished stream: its own TLS would bring the system's certificate
+/// store, and knows no server name but the host.
+///
+/// # Errors
+/// [`TlsSettingsError`] where the files for TLS cannot be used.
+pub fn secure(mqtt: &mut MqttOptions, broker: &Broker) -> Result<(), TlsSettingsError> {
+    let Security::Tls(settings) = &broker.security else { return Ok(()) };
+    let config = settings.client_config()?;
+    let name = settings.expected_name(&broker.host)?;
+    mqtt.set_socket_connector(move |address, network| {
+        let (config, name) = (Arc::clone(&config), name.clone());
+        async move { handshake(config, name, default_socket_connect(address, network).await?).await }
+    });
+    Ok(())
+}
+
 fn mqtt_options(options: &ConnectOptions) -> MqttOptions {
     let mut mqtt =
         MqttOptions::new(options.client_id.as_str(), (options.broker.url_host(), options.broker.port));
-    match options.broker.security {
-        Security::Plain => mqtt.set_transport(RumqttcTransport::tcp()),
-    };
+    mqtt.set_transport(RumqttcTransport::tcp());
     if let Some(credentials) = &options.credentials {
         mqtt.set_credentials(credentials.username.as_str(), credentials.password.clone());
     }
@@ -145,8 +163,15 @@ impl Link for RumqttLink {
         topic: &str,
         payload: Bytes,
         retain: bool,
+        correlation: Option<Bytes>,
     ) -> Result<(), SendRefused> {
-        let options = PublishOptions::at_least_once().retain(retain);
+        let mut options = PublishOptions::at_least_once().retain(retain);
+        if let Some(correlation) = correlation {
+            options = options.properties(PublishProperties {
+                correlation_data: Some(correlation),
+                ..PublishProperties::default()
+            });
+        }
         // One lock over both queues: the event loop may take the request before this call returns.
         let mut unbound = self.unbound.lock().unwrap_or_else(PoisonError::into_inner);
         unbound.push_back(token);

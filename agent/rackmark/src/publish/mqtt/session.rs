@@ -5,14 +5,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::backlog::{Class, Record, Retain};
+use super::backlog::{Class, GivenUp, Reader, StreamIndex};
+use super::holds::{Hold, HoldCause};
+use super::lanes::{Around, Lanes};
 use super::outbox::{Outbox, State};
+use super::pace::Pace;
 use super::stats::{PublisherStats, add, set};
 use super::transport::ConnAckFacts;
 
@@ -35,58 +36,17 @@ pub(super) mod reason {
     pub(crate) const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
 }
 
-/// Why a topic is held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HoldCause {
-    /// 0x10: the broker would accept the record and throw it away.
-    NoSubscriber,
-    /// 0x87: only a change of the broker's rules helps.
-    NotAuthorized,
-    /// 0x97.
-    Quota,
-    /// Any other failure that is not the message's own fault.
-    Other(u8),
-}
-
-impl HoldCause {
-    /// First and longest pause before the next probe.
-    fn pauses(self) -> (Duration, Duration) {
-        match self {
-            Self::NoSubscriber => (Duration::from_millis(200), Duration::from_secs(30)),
-            Self::Quota | Self::Other(_) => (Duration::from_secs(1), Duration::from_secs(30)),
-            Self::NotAuthorized => (Duration::from_secs(30), Duration::from_secs(600)),
-        }
-    }
-
-    fn counter(self, stats: &PublisherStats) -> &AtomicU64 {
-        match self {
-            Self::NoSubscriber => &stats.no_subscriber_total,
-            Self::NotAuthorized => &stats.refused_not_authorized_total,
-            Self::Quota => &stats.refused_quota_total,
-            Self::Other(_) => &stats.refused_other_total,
-        }
-    }
-}
-
-/// A topic held back: one probe at a time, at growing intervals.
-#[derive(Debug)]
-struct Hold {
-    topic: Arc<str>,
-    cause: HoldCause,
-    pause: Duration,
-    until: Instant,
-    probe: Option<u64>,
-    /// Oldest record of the topic to be sent again; `u64::MAX` for a level.
-    resume_at: u64,
-}
-
 /// Which message this is, across connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Identity {
     /// A payload of a level topic, by its version.
     Level { topic: Arc<str>, version: u64 },
-    /// The record at this offset.
-    Record { offset: u64 },
+    /// A record of a stream.
+    Record { stream: StreamIndex, seq: u64 },
+    /// A record that was asked for again; its answer changes nothing but holds.
+    Again { stream: StreamIndex },
+    /// An answer to a message.
+    Reply,
 }
 
 #[derive(Debug)]
@@ -94,8 +54,9 @@ struct Flight {
     token: u64,
     topic: Arc<str>,
     identity: Identity,
-    retain: bool,
     bytes: usize,
+    /// When it left, for what the pace governs.
+    paced: Option<Instant>,
 }
 
 /// A message to hand to the connection.
@@ -105,6 +66,7 @@ pub(super) struct Send {
     pub(super) topic: Arc<str>,
     pub(super) payload: Bytes,
     pub(super) retain: bool,
+    pub(super) correlation: Option<Bytes>,
 }
 
 /// What an answer changed.
@@ -130,10 +92,11 @@ pub(super) struct Session {
     /// Ordered by token.
     in_flight: VecDeque<Flight>,
     bytes_in_flight: usize,
-    cursor: u64,
+    lanes: Lanes,
+    pace: Pace,
     /// Newest version of each level that went to this connection; 0: to be sent again.
     levels: Vec<(Arc<str>, u64)>,
-    holds: Vec<Hold>,
+    held_levels: Vec<(Arc<str>, Hold)>,
     /// Topic of a message given up for its size since the caller last asked.
     oversized: Option<Arc<str>>,
 }
@@ -144,11 +107,11 @@ pub(super) fn window(receive_maximum: u16) -> u16 {
 }
 
 impl Session {
-    /// Begins at the oldest record that is not acknowledged. `barred` levels are not sent.
+    /// Begins at the oldest records that are not acknowledged. `barred` levels are not sent.
     pub(super) fn new(facts: &ConnAckFacts, window: u16, outbox: &Outbox, barred: &[Identity]) -> Self {
         let levels = barred.iter().filter_map(|identity| match identity {
             Identity::Level { topic, version } => Some((Arc::clone(topic), *version)),
-            Identity::Record { .. } => None,
+            _ => None,
         });
         Self {
             window: u64::from(window),
@@ -157,9 +120,10 @@ impl Session {
             next_token: 1,
             in_flight: VecDeque::new(),
             bytes_in_flight: 0,
-            cursor: outbox.offsets().0,
+            lanes: Lanes::new(&*outbox.lock().backlog),
+            pace: Pace::new(window),
             levels: levels.collect(),
-            holds: Vec::new(),
+            held_levels: Vec::new(),
             oversized: None,
         }
     }
@@ -182,13 +146,13 @@ impl Session {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.holds.len()
+        self.lanes.held() + self.held_levels.len()
     }
 
-    /// When the next held topic's pause is over. A pause that is over already
-    /// waits for room in the window, and an acknowledgement will say when there is some.
+    /// When the next held topic's pause is over.
     pub(super) fn next_probe(&self, now: Instant) -> Option<Instant> {
-        self.holds.iter().filter(|hold| hold.probe.is_none() && hold.until > now).map(|hold| hold.until).min()
+        let levels = self.held_levels.iter().filter_map(|(_, hold)| hold.due(now)).min();
+        levels.into_iter().chain(self.lanes.next_probe(now)).min()
     }
 
     /// Whether the broker has accepted the newest payload of every level.
@@ -198,15 +162,13 @@ impl Session {
         !flying && state.levels.iter().all(|level| self.level_version(&level.topic) == level.version)
     }
 
-    /// The next message that may go now: levels first, then probes of held topics, then records in order.
+    /// The next message that may go now: answers, levels, then records.
     pub(super) fn next(&mut self, outbox: &Outbox, now: Instant) -> Option<Send> {
         let mut state = outbox.lock();
-        let send = self.next_level_in(&state, outbox.stats_ref(), now).or_else(|| {
-            self.next_probe_in(&mut state, outbox.stats_ref(), now)
-                .or_else(|| self.next_record_in(&mut state, outbox.stats_ref()))
-        });
-        state.report(outbox.stats_ref());
-        send
+        let stats = outbox.stats_ref();
+        self.next_reply_in(&mut state)
+            .or_else(|| self.next_level_in(&state, stats, now))
+            .or_else(|| self.next_record_in(&mut state, stats, now))
     }
 
     /// The next level that may go now; for the farewell.
@@ -214,13 +176,26 @@ impl Session {
         self.next_level_in(&outbox.lock(), outbox.stats_ref(), now)
     }
 
+    fn next_reply_in(&mut self, state: &mut State) -> Option<Send> {
+        if !self.has_room(state.replies.front()?.payload.len(), 0) {
+            return None;
+        }
+        let reply = state.replies.pop_front()?;
+        if !self.packet_fits(&reply.topic, &reply.payload) {
+            return None;
+        }
+        let mut send = self.fly(&reply.topic, &reply.payload, false, Identity::Reply, None);
+        send.correlation = reply.correlation;
+        Some(send)
+    }
+
     fn next_level_in(&mut self, state: &State, stats: &PublisherStats, now: Instant) -> Option<Send> {
         for level in &state.levels {
             if self.level_version(&level.topic) == level.version || self.level_in_flight(&level.topic) {
                 continue;
             }
-            let hold = self.holds.iter().position(|hold| hold.topic == level.topic);
-            if hold.is_some_and(|at| self.holds[at].probe.is_some() || self.holds[at].until > now) {
+            let hold = self.held_levels.iter().position(|(topic, _)| *topic == level.topic);
+            if hold.is_some_and(|at| self.held_levels[at].1.blocks(now)) {
                 continue;
             }
             if !self.packet_fits(&level.topic, &level.payload) {
@@ -229,138 +204,122 @@ impl Session {
                 self.set_level_version(&level.topic, level.version);
                 continue;
             }
-            if !self.has_room(level.payload.len()) {
+            if !self.has_room(level.payload.len(), 0) {
                 return None;
             }
             self.set_level_version(&level.topic, level.version);
             add(&stats.published_level_total);
             let identity = Identity::Level { topic: Arc::clone(&level.topic), version: level.version };
-            let send = self.fly(&level.topic, &level.payload, true, identity);
+            let send = self.fly(&level.topic, &level.payload, true, identity, None);
             if let Some(at) = hold {
-                self.holds[at].probe = Some(send.token);
+                self.held_levels[at].1.probed_by(send.token);
             }
             return Some(send);
         }
         None
     }
 
-    /// The oldest record of a held topic whose pause is over.
-    fn next_probe_in(&mut self, state: &mut State, stats: &PublisherStats, now: Instant) -> Option<Send> {
-        let mut at = 0;
-        while at < self.holds.len() {
-            let hold = &self.holds[at];
-            if hold.probe.is_some() || hold.until > now || hold.resume_at == u64::MAX {
-                at += 1;
-                continue;
-            }
-            let mut offset = hold.resume_at;
-            let found = loop {
-                match state.backlog.read(offset) {
-                    None => break None,
-                    Some((found, record)) if record.topic == hold.topic && !self.record_in_flight(found) => {
-                        break Some((found, record));
-                    }
-                    Some((other, _)) => offset = other + 1,
-                }
-            };
-            let Some((offset, record)) = found else {
-                // Its records were given up meanwhile.
-                self.holds.swap_remove(at);
-                continue;
-            };
-            if !self.has_room(record.payload.len()) {
-                return None;
-            }
-            self.holds[at].resume_at = offset;
-            let send = self.send_record(offset, &record, stats);
-            self.holds[at].probe = Some(send.token);
-            return Some(send);
-        }
-        None
-    }
-
-    fn next_record_in(&mut self, state: &mut State, stats: &PublisherStats) -> Option<Send> {
+    fn next_record_in(&mut self, state: &mut State, stats: &PublisherStats, now: Instant) -> Option<Send> {
+        let backlog = &mut *state.backlog;
         loop {
-            let (offset, record) = state.backlog.read(self.cursor)?;
-            if self.record_in_flight(offset) {
-                self.cursor = offset + 1;
+            let paced = self.in_flight.iter().filter(|flight| flight.paced.is_some()).count();
+            let flights = &self.in_flight;
+            let flying = |stream, seq| {
+                let wanted = Identity::Record { stream, seq };
+                flights.iter().any(|flight| flight.identity == wanted)
+            };
+            let around = Around { now, paced: self.pace.allows(paced), flying: &flying };
+            let pick = self.lanes.pick(backlog, &around)?;
+            let (stream, seq) = (pick.stream, pick.record.seq);
+            if !self.packet_fits(&pick.record.topic, &pick.record.payload) {
+                if pick.reader != Reader::Again {
+                    add(&stats.quarantined_total);
+                    backlog.give_up(GivenUp { stream, seq });
+                }
+                self.lanes.sent(&pick, None, backlog);
+                self.oversized = Some(pick.record.topic);
                 continue;
             }
-            if let Some(hold) = self.holds.iter_mut().find(|hold| hold.topic == record.topic) {
-                hold.resume_at = hold.resume_at.min(offset);
-                self.cursor = offset + 1;
-                continue;
-            }
-            if !self.packet_fits(&record.topic, &record.payload) {
-                add(&stats.quarantined_total);
-                self.oversized = Some(record.topic);
-                state.backlog.ack(offset);
-                self.cursor = offset + 1;
-                continue;
-            }
-            if !self.has_room(record.payload.len()) {
+            if !self.has_room(pick.record.payload.len(), backlog.unnoted()) {
                 return None;
             }
-            self.cursor = offset + 1;
-            return Some(self.send_record(offset, &record, stats));
+            add(match self.lanes.class(stream) {
+                Class::Series => &stats.published_series_total,
+                Class::Edge => &stats.published_edge_total,
+            });
+            let identity = match pick.reader {
+                Reader::Again => Identity::Again { stream },
+                Reader::Backlog | Reader::Live => Identity::Record { stream, seq },
+            };
+            let sent = (pick.reader != Reader::Live).then_some(now);
+            let send = self.fly(&pick.record.topic, &pick.record.payload, false, identity, sent);
+            self.lanes.sent(&pick, Some(send.token), backlog);
+            return Some(send);
         }
     }
 
-    fn send_record(&mut self, offset: u64, record: &Record, stats: &PublisherStats) -> Send {
-        add(match record.class {
-            Class::Series => &stats.published_series_total,
-            Class::Edge => &stats.published_edge_total,
-        });
-        let retain = record.retain == Retain::Yes;
-        self.fly(&record.topic, &record.payload, retain, Identity::Record { offset })
-    }
-
-    fn fly(&mut self, topic: &Arc<str>, payload: &Bytes, retain: bool, identity: Identity) -> Send {
+    fn fly(
+        &mut self,
+        topic: &Arc<str>,
+        payload: &Bytes,
+        retain: bool,
+        identity: Identity,
+        paced: Option<Instant>,
+    ) -> Send {
         let token = self.next_token;
         self.next_token += 1;
         self.bytes_in_flight += payload.len();
         let bytes = payload.len();
-        self.in_flight.push_back(Flight { token, topic: Arc::clone(topic), identity, retain, bytes });
+        self.in_flight.push_back(Flight { token, topic: Arc::clone(topic), identity, bytes, paced });
         // A broker without retained messages would close the connection.
         let retain = retain && self.retain_available;
-        Send { token, topic: Arc::clone(topic), payload: payload.clone(), retain }
+        Send { token, topic: Arc::clone(topic), payload: payload.clone(), retain, correlation: None }
     }
 
     /// Takes back a message that the connection did not take for lack of room.
-    pub(super) fn take_back(&mut self, token: u64) {
+    pub(super) fn take_back(&mut self, token: u64, now: Instant) {
         let Some(flight) = self.land(token) else { return };
         match flight.identity {
-            Identity::Level { topic, .. } => self.set_level_version(&topic, 0),
-            Identity::Record { offset } => self.cursor = self.cursor.min(offset),
-        }
-        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.probe == Some(token)) {
-            hold.probe = None;
+            Identity::Level { topic, .. } => {
+                self.set_level_version(&topic, 0);
+                if let Some((_, hold)) =
+                    self.held_levels.iter_mut().find(|(_, hold)| hold.is_probed_by(token))
+                {
+                    hold.probe_again(now);
+                }
+            }
+            Identity::Record { stream, seq } => self.lanes.take_back(stream, seq, token, now),
+            // Whoever asked asks again.
+            Identity::Again { .. } | Identity::Reply => {}
         }
     }
 
     /// Applies the broker's answer.
     pub(super) fn answered(&mut self, token: u64, reason: u8, outbox: &Outbox, now: Instant) -> Verdict {
         let Some(flight) = self.land(token) else { return Verdict::OutOfStep };
+        if let Some(sent) = flight.paced {
+            self.pace.answered(sent, now);
+        }
+        let retained = matches!(flight.identity, Identity::Level { .. });
         let stats = outbox.stats_ref();
         let verdict = match reason {
+            _ if flight.identity == Identity::Reply => {
+                Verdict::Accepted { topic: flight.topic, released: false }
+            }
             // A retained message is stored, subscribers or not.
-            reason::NO_MATCHING_SUBSCRIBERS if !flight.retain => {
+            reason::NO_MATCHING_SUBSCRIBERS if !retained => {
                 self.hold(flight, HoldCause::NoSubscriber, stats, now)
             }
             0..0x80 => self.accept(flight, outbox),
             reason::TOPIC_NAME_INVALID | reason::PACKET_TOO_LARGE | reason::PAYLOAD_FORMAT_INVALID => {
                 add(&stats.quarantined_total);
-                if let Identity::Record { offset } = flight.identity {
-                    outbox.release(offset);
-                }
-                if let Some(at) = self.holds.iter().position(|hold| hold.probe == Some(token)) {
-                    // The topic may be fine: try its next record at once. A level has none.
-                    let hold = &mut self.holds[at];
-                    hold.probe = None;
-                    hold.until = now;
-                    if hold.resume_at == u64::MAX {
-                        self.holds.swap_remove(at);
+                match flight.identity {
+                    Identity::Record { stream, seq } => {
+                        outbox.lock().backlog.give_up(GivenUp { stream, seq });
+                        self.lanes.given_up(stream, token, now);
                     }
+                    // The topic has no other message to try.
+                    _ => self.held_levels.retain(|(_, hold)| !hold.is_probed_by(token)),
                 }
                 Verdict::Quarantined { topic: flight.topic, reason }
             }
@@ -368,57 +327,48 @@ impl Session {
             reason::QUOTA_EXCEEDED => self.hold(flight, HoldCause::Quota, stats, now),
             other => self.hold(flight, HoldCause::Other(other), stats, now),
         };
-        set(&stats.held_topics, self.holds.len() as u64);
+        set(&stats.held_topics, self.held() as u64);
         verdict
     }
 
     fn accept(&mut self, flight: Flight, outbox: &Outbox) -> Verdict {
         outbox.stats_ref().note_ack();
-        if let Identity::Record { offset } = flight.identity {
-            outbox.release(offset);
-        }
-        let held = self.holds.iter().position(|hold| hold.topic == flight.topic);
-        if let Some(at) = held {
-            let hold = self.holds.swap_remove(at);
-            self.cursor = self.cursor.min(hold.resume_at);
-        }
-        Verdict::Accepted { topic: flight.topic, released: held.is_some() }
+        let released = match flight.identity {
+            Identity::Record { stream, seq } => {
+                outbox.lock().backlog.ack(stream, seq);
+                self.lanes.accepted(stream)
+            }
+            Identity::Again { stream } => self.lanes.accepted(stream),
+            Identity::Level { .. } | Identity::Reply => {
+                let held = self.held_levels.len();
+                self.held_levels.retain(|(topic, _)| *topic != flight.topic);
+                held != self.held_levels.len()
+            }
+        };
+        Verdict::Accepted { topic: flight.topic, released }
     }
 
     fn hold(&mut self, flight: Flight, cause: HoldCause, stats: &PublisherStats, now: Instant) -> Verdict {
         add(cause.counter(stats));
-        let resume_at = match flight.identity {
-            Identity::Record { offset } => offset,
-            Identity::Level { .. } => {
-                self.set_level_version(&flight.topic, 0);
-                u64::MAX
-            }
-        };
-        let (first_pause, longest_pause) = cause.pauses();
-        let known = self.holds.iter_mut().find(|hold| hold.topic == flight.topic);
-        let first = known.is_none();
-        match known {
-            Some(hold) => {
-                hold.resume_at = hold.resume_at.min(resume_at);
-                // The others were on their way when the first came back; only a probe says something new.
-                if hold.probe == Some(flight.token) {
-                    let pause = if hold.cause == cause { hold.pause * 2 } else { first_pause };
-                    hold.pause = pause.clamp(first_pause, longest_pause);
-                    hold.cause = cause;
-                    hold.until = now + hold.pause;
-                    hold.probe = None;
+        let (topic, token) = (flight.topic, flight.token);
+        let first = match flight.identity {
+            Identity::Record { stream, seq } => self.lanes.refused(stream, Some(seq), token, cause, now),
+            Identity::Again { stream } => self.lanes.refused(stream, None, token, cause, now),
+            Identity::Level { .. } | Identity::Reply => {
+                self.set_level_version(&topic, 0);
+                match self.held_levels.iter_mut().find(|(known, _)| *known == topic) {
+                    Some((_, hold)) => {
+                        hold.refused(token, cause, now);
+                        false
+                    }
+                    None => {
+                        self.held_levels.push((Arc::clone(&topic), Hold::new(cause, now)));
+                        true
+                    }
                 }
             }
-            None => self.holds.push(Hold {
-                topic: Arc::clone(&flight.topic),
-                cause,
-                pause: first_pause,
-                until: now + first_pause,
-                probe: None,
-                resume_at,
-            }),
-        }
-        Verdict::Held { topic: flight.topic, cause, first }
+        };
+        Verdict::Held { topic, cause, first }
     }
 
     fn land(&mut self, token: u64) -> Option<Flight> {
@@ -430,15 +380,11 @@ impl Session {
 
     /// The window counts the distance from the oldest message in flight, not
     /// the number in flight: so no packet identifier comes round to one that is
-    /// still out, whatever the order of the acknowledgements.
-    fn has_room(&self, bytes: usize) -> bool {
-        match self.in_flight.front() {
-            None => true,
-            Some(oldest) => {
-                self.next_token - oldest.token < self.window
-                    && self.bytes_in_flight + bytes <= BYTES_IN_FLIGHT
-            }
-        }
+    /// still out, whatever the order of the acknowledgements. Acknowledgements
+    /// that a crash would forget count too, so that a crash repeats no more than a window.
+    fn has_room(&self, bytes: usize, unnoted: u64) -> bool {
+        let distance = self.in_flight.front().map_or(0, |oldest| self.next_token - oldest.token);
+        distance + unnoted < self.window && (distance == 0 || self.bytes_in_flight + bytes <= BYTES_IN_FLIGHT)
     }
 
     /// Whether the PUBLISH packet is within MQTT's and the broker's limit.
@@ -453,11 +399,6 @@ impl Session {
         };
         let packet = (1 + length_bytes + remaining) as u64;
         remaining <= LARGEST_REMAINING && self.maximum_packet_size.is_none_or(|max| packet <= u64::from(max))
-    }
-
-    fn record_in_flight(&self, wanted: u64) -> bool {
-        let wanted = Identity::Record { offset: wanted };
-        self.in_flight.iter().any(|flight| flight.identity == wanted)
     }
 
     fn level_in_flight(&self, wanted: &str) -> bool {

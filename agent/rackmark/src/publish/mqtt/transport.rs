@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::publisher::Will;
+use crate::tls::TlsSettings;
 
 /// Where a broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Broker {
 
 impl Broker {
     /// The host as it stands before a port: an IPv6 address in brackets.
-    pub(super) fn url_host(&self) -> Cow<'_, str> {
+    pub fn url_host(&self) -> Cow<'_, str> {
         if self.host.contains(':') && !self.host.starts_with('[') {
             Cow::Owned(format!("[{}]", self.host))
         } else {
@@ -38,10 +39,12 @@ impl fmt::Display for Broker {
 }
 
 /// Protection of the bytes between agent and broker, chosen per broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Security {
     /// TCP without encryption: loopback and protected networks.
     Plain,
+    /// TLS with files that are read at each connect.
+    Tls(TlsSettings),
 }
 
 /// Name and password for CONNECT.
@@ -153,7 +156,7 @@ pub enum TransportError {
         /// Its name.
         name: String,
     },
-    /// No TCP connection, or the peer does not speak MQTT 5.
+    /// No TCP or TLS connection, or the peer does not speak MQTT 5.
     #[error("no connection to the broker")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nothing within the connect timeout.
@@ -186,27 +189,30 @@ pub struct Connection<L> {
     pub events: mpsc::Receiver<LinkEvent>,
 }
 
-/// Makes connections, each one fresh: nothing of an earlier one is carried over.
-pub trait Transport: Send {
+/// Makes connections, each one fresh: nothing of an earlier one is carried over,
+/// and one may be made beside another.
+pub trait Transport: Send + Sync {
     /// The sending side of a connection.
     type Link: Link;
 
     /// Connects, and subscribes where asked. Dropping the future gives the attempt up.
     fn connect(
-        &mut self,
+        &self,
         options: ConnectOptions,
     ) -> impl Future<Output = Result<Connection<Self::Link>, TransportError>> + Send;
 }
 
 /// The sending side of a connection. No call waits.
 pub trait Link: Send {
-    /// Hands over a message to be published with QoS 1. `token` comes back in [`LinkEvent::Acked`].
+    /// Hands over a message to be published with QoS 1. `token` comes back in
+    /// [`LinkEvent::Acked`]; `correlation` is the correlation data of an answer.
     fn try_publish(
         &mut self,
         token: u64,
         topic: &str,
         payload: Bytes,
         retain: bool,
+        correlation: Option<Bytes>,
     ) -> Result<(), SendRefused>;
 
     /// Sends DISCONNECT ahead of all that waits: reason 0x04, which asks the

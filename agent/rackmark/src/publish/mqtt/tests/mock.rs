@@ -16,6 +16,7 @@ use super::super::transport::{
 /// What the next connection attempt meets. The default plan accepts.
 pub(super) enum Plan {
     Accept(ConnAckFacts),
+    AcceptAfter(Duration),
     Refuse(u8),
     Hang,
 }
@@ -52,6 +53,7 @@ pub(super) struct Published {
     pub(super) topic: String,
     pub(super) payload: Bytes,
     pub(super) retain: bool,
+    pub(super) correlation: Option<Bytes>,
 }
 
 pub(super) struct MockLink {
@@ -88,12 +90,16 @@ pub(super) fn mock() -> (MockTransport, MockBroker) {
 impl Transport for MockTransport {
     type Link = MockLink;
 
-    async fn connect(&mut self, options: ConnectOptions) -> Result<Connection<MockLink>, TransportError> {
+    async fn connect(&self, options: ConnectOptions) -> Result<Connection<MockLink>, TransportError> {
         self.attempts.lock().unwrap().push(options.broker.clone());
         let plan = self.plan.lock().unwrap().pop_front();
         let facts = match plan {
             None => facts(u16::MAX),
             Some(Plan::Accept(facts)) => facts,
+            Some(Plan::AcceptAfter(pause)) => {
+                tokio::time::sleep(pause).await;
+                facts(u16::MAX)
+            }
             Some(Plan::Refuse(code)) => {
                 return Err(TransportError::Refused { code, name: "planned".to_owned() });
             }
@@ -121,11 +127,12 @@ impl Link for MockLink {
         topic: &str,
         payload: Bytes,
         retain: bool,
+        correlation: Option<Bytes>,
     ) -> Result<(), SendRefused> {
         if topic.contains('#') {
             return Err(SendRefused::InvalidTopic);
         }
-        let published = Published { token, topic: topic.to_owned(), payload, retain };
+        let published = Published { token, topic: topic.to_owned(), payload, retain, correlation };
         self.published.try_send(published).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendRefused::Full,
             mpsc::error::TrySendError::Closed(_) => SendRefused::Closed,

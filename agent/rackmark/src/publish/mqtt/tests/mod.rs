@@ -1,11 +1,16 @@
 //! Tests of the parts together, over a connection that the test plays itself
 //! ([`mock`]), over hostile TCP peers and over a real broker.
 
+mod certificates;
+mod failover;
 mod hostile;
 mod mock;
 mod mosquitto;
 mod property;
+mod queue;
 mod rules;
+mod simulation;
+mod tls;
 
 use std::time::Duration;
 
@@ -14,19 +19,35 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::transport::Transport;
-use super::{Broker, Incoming, Outbox, Publisher, PublisherConfig, Security, StatsSnapshot, Will};
+use super::{Broker, Incoming, Publisher, PublisherConfig, Security, StatsSnapshot, Will};
+use queue::Queued;
 
 /// A running publisher.
 struct Running {
-    outbox: Outbox,
+    outbox: Queued,
     incoming: mpsc::Receiver<Incoming>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
+/// The publisher's counters, and how many records wait.
+#[derive(Debug)]
+struct Seen {
+    stats: StatsSnapshot,
+    waiting: usize,
+}
+
+impl std::ops::Deref for Seen {
+    type Target = StatsSnapshot;
+
+    fn deref(&self) -> &StatsSnapshot {
+        &self.stats
+    }
+}
+
 impl Running {
-    fn stats(&self) -> StatsSnapshot {
-        self.outbox.stats().snapshot()
+    fn stats(&self) -> Seen {
+        Seen { stats: self.outbox.stats().snapshot(), waiting: self.outbox.waiting() }
     }
 
     /// Stops the publisher and says how long it took.
@@ -38,7 +59,7 @@ impl Running {
     }
 
     /// Waits on the wall clock until `condition` holds.
-    async fn until(&self, what: &str, condition: impl Fn(&StatsSnapshot) -> bool) {
+    async fn until(&self, what: &str, condition: impl Fn(&Seen) -> bool) {
         let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
         while !condition(&self.stats()) {
             assert!(tokio::time::Instant::now() < give_up, "never: {what}; {:?}", self.stats());
@@ -57,6 +78,7 @@ fn config(brokers: Vec<Broker>) -> PublisherConfig {
         client_id: "node".to_owned(),
         credentials: None,
         keep_alive: Duration::from_secs(5),
+        reconnect_max: super::backoff::CAP,
         connect_timeout: Duration::from_secs(3),
         max_packet_size: 64 * 1024,
         subscriptions: Vec::new(),
@@ -70,11 +92,11 @@ fn will() -> Will {
 fn start<T: Transport<Link: 'static> + 'static>(
     transport: T,
     config: PublisherConfig,
-    outbox: Outbox,
+    outbox: Queued,
 ) -> Running {
     let (incoming_to, incoming) = mpsc::channel(16);
     let (stop, stopped) = oneshot::channel();
-    let publisher = Publisher::new(transport, config, outbox.clone(), Box::new(will), incoming_to)
+    let publisher = Publisher::new(transport, config, (*outbox).clone(), Box::new(will), incoming_to)
         .expect("the test's configuration is valid");
     let task = tokio::spawn(publisher.run(async {
         let _ = stopped.await;

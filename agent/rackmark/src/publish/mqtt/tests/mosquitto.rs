@@ -14,19 +14,25 @@ use rumqttc::mqttbytes::v5::Packet;
 use rumqttc::{AsyncClient, Event, MqttOptions};
 use tokio::task::JoinHandle;
 
-use super::super::{BacklogLimits, Class, Outbox, PublisherConfig, Retain, RumqttTransport};
+use super::super::{PublisherConfig, RumqttTransport};
+use super::queue::Queued;
 use super::{Running, broker, config, start};
 
-struct Mosquitto {
+pub(super) struct Mosquitto {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
     folder: tempfile::TempDir,
+}
+
+/// A port that was free a moment ago.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Mosquitto {
     /// A broker with these lines added to its configuration, or `None` with a word about why.
-    fn start(lines: &str) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    pub(super) fn start(lines: &str) -> Option<Self> {
+        let port = free_port();
         let folder = tempfile::tempdir().unwrap();
         let mut file = std::fs::File::create(folder.path().join("mosquitto.conf")).unwrap();
         writeln!(file, "listener {port} 127.0.0.1\nallow_anonymous true\n{lines}").unwrap();
@@ -81,7 +87,7 @@ impl Drop for Mosquitto {
 }
 
 /// Everything that a subscriber of `#` gets, by QoS 0 so that the broker queues nothing for it.
-struct Observer {
+pub(super) struct Observer {
     seen: Arc<Mutex<Vec<(String, String, bool)>>>,
     task: JoinHandle<()>,
 }
@@ -93,7 +99,7 @@ impl Drop for Observer {
 }
 
 impl Observer {
-    async fn start(port: u16) -> Self {
+    pub(super) async fn start(port: u16) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let id = format!("observer-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let mut options = MqttOptions::new(id, ("127.0.0.1", port));
@@ -127,13 +133,13 @@ impl Observer {
         Self { seen, task }
     }
 
-    fn of(&self, topic: &str) -> Vec<String> {
+    pub(super) fn of(&self, topic: &str) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter().filter(|(seen, ..)| seen == topic).map(|(_, payload, _)| payload.clone()).collect()
     }
 
     /// Waits until the last message of `topic` is `payload`, and says how long it took.
-    async fn wait_for(&self, topic: &str, payload: &str, limit: Duration) -> Duration {
+    pub(super) async fn wait_for(&self, topic: &str, payload: &str, limit: Duration) -> Duration {
         let begun = Instant::now();
         while self.of(topic).last().map(String::as_str) != Some(payload) {
             assert!(begun.elapsed() < limit, "{topic} never became {payload}: {:?}", self.of(topic));
@@ -143,23 +149,23 @@ impl Observer {
     }
 }
 
-fn run(port: u16, messages: usize) -> Running {
-    run_with(config(vec![broker(port)]), messages)
+fn run(port: u16) -> Running {
+    run_with(config(vec![broker(port)]))
 }
 
-fn run_with(config: PublisherConfig, messages: usize) -> Running {
-    start(RumqttTransport::new(), config, Outbox::new(BacklogLimits { messages, bytes: 64 << 20 }))
+fn run_with(config: PublisherConfig) -> Running {
+    start(RumqttTransport::new(), config, Queued::new())
 }
 
-fn edge(running: &Running, topic: &str, text: impl Into<String>) {
-    running.outbox.stream(topic, Bytes::from(text.into()), Class::Edge, Retain::No);
+pub(super) fn edge(running: &Running, topic: &str, text: impl Into<String>) {
+    running.outbox.stream(topic, Bytes::from(text.into()));
 }
 
 #[tokio::test]
 async fn levels_are_retained_and_streams_arrive_in_order() {
     let Some(mosquitto) = Mosquitto::start("") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 10_000);
+    let running = run(mosquitto.port);
     running.outbox.level("status", Bytes::from_static(b"up"));
     for n in 0..5000 {
         edge(&running, "events", n.to_string());
@@ -168,7 +174,7 @@ async fn levels_are_retained_and_streams_arrive_in_order() {
     observer.wait_for("events", "4999", Duration::from_secs(20)).await;
     println!("5000 records in {:?}", begun.elapsed());
     assert_eq!(observer.of("events"), (0..5000).map(|n| n.to_string()).collect::<Vec<_>>());
-    running.until("all acknowledged", |stats| stats.backlog_messages == 0 && stats.in_flight == 0).await;
+    running.until("all acknowledged", |stats| stats.waiting == 0 && stats.in_flight == 0).await;
 
     let late = Observer::start(mosquitto.port).await;
     late.wait_for("status", "up", Duration::from_secs(5)).await;
@@ -180,7 +186,7 @@ async fn levels_are_retained_and_streams_arrive_in_order() {
 async fn nothing_is_lost_when_the_broker_is_killed_and_comes_back() {
     let Some(mut mosquitto) = Mosquitto::start("") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 20_000);
+    let running = run(mosquitto.port);
     running.outbox.level("status", Bytes::from_static(b"up"));
     let mut n = 0;
     for round in 0..3 {
@@ -200,7 +206,7 @@ async fn nothing_is_lost_when_the_broker_is_killed_and_comes_back() {
             .until("connected again", |stats| stats.connects_total > round + 1 && stats.connected == 1)
             .await;
     }
-    running.until("all acknowledged", |stats| stats.backlog_messages == 0).await;
+    running.until("all acknowledged", |stats| stats.waiting == 0).await;
     observer.wait_for("events", &(n - 1).to_string(), Duration::from_secs(10)).await;
     let seen = observer.of("events");
     let mut unique: Vec<u32> = seen.iter().map(|text| text.parse().unwrap()).collect();
@@ -216,24 +222,24 @@ async fn nothing_is_lost_when_the_broker_is_killed_and_comes_back() {
 #[tokio::test]
 async fn records_wait_for_their_first_subscriber() {
     let Some(mosquitto) = Mosquitto::start("") else { return };
-    let running = run(mosquitto.port, 100);
+    let running = run(mosquitto.port);
     for n in 0..10 {
         edge(&running, "events", n.to_string());
     }
     running.until("held", |stats| stats.held_topics == 1).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(running.stats().backlog_messages, 10);
+    assert_eq!(running.stats().waiting, 10);
     let observer = Observer::start(mosquitto.port).await;
     observer.wait_for("events", "9", Duration::from_secs(5)).await;
     assert_eq!(observer.of("events"), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
-    running.until("released", |stats| stats.held_topics == 0 && stats.backlog_messages == 0).await;
+    running.until("released", |stats| stats.held_topics == 0 && stats.waiting == 0).await;
 }
 
 #[tokio::test]
 async fn the_will_follows_a_death_after_its_delay() {
     let Some(mosquitto) = Mosquitto::start("") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 100);
+    let running = run(mosquitto.port);
     running.outbox.level("status", Bytes::from_static(b"up"));
     observer.wait_for("status", "up", Duration::from_secs(5)).await;
     // The socket closes without DISCONNECT, as the kernel does for a killed process.
@@ -249,7 +255,7 @@ async fn the_will_follows_a_death_after_its_delay() {
 async fn a_clean_shutdown_leaves_the_farewell_and_no_will() {
     let Some(mosquitto) = Mosquitto::start("") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 100);
+    let running = run(mosquitto.port);
     running.outbox.level("status", Bytes::from_static(b"up"));
     observer.wait_for("status", "up", Duration::from_secs(5)).await;
     running.outbox.level("status", Bytes::from_static(b"offline"));
@@ -264,12 +270,12 @@ async fn a_clean_shutdown_leaves_the_farewell_and_no_will() {
 async fn a_second_connection_ends_with_the_level_and_not_with_the_will_of_the_first() {
     let Some(mosquitto) = Mosquitto::start("") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let first = run(mosquitto.port, 100);
+    let first = run(mosquitto.port);
     first.outbox.level("status", Bytes::from_static(b"up"));
     observer.wait_for("status", "up", Duration::from_secs(5)).await;
     first.task.abort();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let second = run(mosquitto.port, 100);
+    let second = run(mosquitto.port);
     second.outbox.level("status", Bytes::from_static(b"up again"));
     observer.wait_for("status", "up again", Duration::from_secs(5)).await;
     tokio::time::sleep(Duration::from_secs(12)).await;
@@ -281,13 +287,13 @@ async fn a_second_connection_ends_with_the_level_and_not_with_the_will_of_the_fi
 async fn a_message_over_the_brokers_unannounced_limit_is_given_up_and_the_rest_goes_on() {
     let Some(mosquitto) = Mosquitto::start("message_size_limit 1000") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 100);
+    let running = run(mosquitto.port);
     edge(&running, "events", "first");
     edge(&running, "events", "x".repeat(2000));
     edge(&running, "events", "last");
     let begun = Instant::now();
     observer.wait_for("events", "last", Duration::from_secs(60)).await;
-    running.until("all settled", |stats| stats.backlog_messages == 0).await;
+    running.until("all settled", |stats| stats.waiting == 0).await;
     println!("in {:?}: {:?}", begun.elapsed(), running.stats());
     assert_eq!(running.stats().quarantined_total, 1);
 }
@@ -296,11 +302,11 @@ async fn a_message_over_the_brokers_unannounced_limit_is_given_up_and_the_rest_g
 async fn the_announced_limit_is_kept() {
     let Some(mosquitto) = Mosquitto::start("max_packet_size 1000") else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 100);
+    let running = run(mosquitto.port);
     edge(&running, "events", "x".repeat(2000));
     edge(&running, "events", "last");
     observer.wait_for("events", "last", Duration::from_secs(5)).await;
-    running.until("all settled", |stats| stats.backlog_messages == 0).await;
+    running.until("all settled", |stats| stats.waiting == 0).await;
     let stats = running.stats();
     assert_eq!((stats.quarantined_total, stats.disconnects_total), (1, 0));
 }
@@ -312,13 +318,13 @@ async fn access_rules_hold_the_forbidden_topic_alone() {
     std::fs::write(&rules, "topic read #\ntopic write events\ntopic write status\n").unwrap();
     let Some(mosquitto) = Mosquitto::start(&format!("acl_file {}", rules.display())) else { return };
     let observer = Observer::start(mosquitto.port).await;
-    let running = run(mosquitto.port, 100);
+    let running = run(mosquitto.port);
     for n in 0..20 {
         edge(&running, "secret", n.to_string());
         edge(&running, "events", n.to_string());
     }
     observer.wait_for("events", "19", Duration::from_secs(5)).await;
-    running.until("only the forbidden wait", |stats| stats.backlog_messages == 20).await;
+    running.until("only the forbidden wait", |stats| stats.waiting == 20).await;
     let stats = running.stats();
     // Refused at most as many times as the broker's receive maximum of 20 lets out at once.
     assert!((1..=16).contains(&stats.refused_not_authorized_total), "{stats:?}");
@@ -330,7 +336,7 @@ async fn commands_arrive_with_their_response_topic() {
     let Some(mosquitto) = Mosquitto::start("") else { return };
     let mut config = config(vec![broker(mosquitto.port)]);
     config.subscriptions = vec!["cmd/drain".to_owned(), "watermark/a".to_owned()];
-    let mut running = run_with(config, 100);
+    let mut running = run_with(config);
     running.until("connected", |stats| stats.connected == 1).await;
     let sent = Command::new("mosquitto_pub")
         .args(["-V", "5", "-h", "127.0.0.1", "-p", &mosquitto.port.to_string(), "-q", "1"])
@@ -366,7 +372,7 @@ async fn a_wrong_password_is_refused_and_the_right_one_taken() {
             username: "agent".to_owned(),
             password: Bytes::copy_from_slice(password.as_bytes()),
         });
-        let running = run_with(config, 100);
+        let running = run_with(config);
         running.until("an answer", |stats| stats.connects_total + stats.connect_failures_total > 0).await;
         assert_eq!(running.stats().connects_total > 0, connects, "{password}");
     }
@@ -385,7 +391,7 @@ async fn an_ipv6_address_needs_no_brackets() {
     for host in ["::1", "[::1]"] {
         let at = super::super::Broker { host: host.to_owned(), ..broker(port) };
         assert_eq!(at.to_string(), format!("[::1]:{port}"));
-        let running = run_with(config(vec![at]), 100);
+        let running = run_with(config(vec![at]));
         running.until("connected", |stats| stats.connected == 1).await;
     }
 }

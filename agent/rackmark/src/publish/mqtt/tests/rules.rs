@@ -7,21 +7,21 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::transport::{CloseCause, ConnAckFacts, LinkEvent};
-use super::super::{BacklogLimits, Class, Outbox, Retain};
 use super::mock::{MockBroker, MockConnection, Plan, Published, facts, lost, mock};
+use super::queue::Queued;
 use super::{Running, broker, config, start};
 
-fn outbox() -> Outbox {
-    Outbox::new(BacklogLimits { messages: 1000, bytes: 8 << 20 })
+fn outbox() -> Queued {
+    Queued::new()
 }
 
-fn run(outbox: Outbox) -> (Running, MockBroker) {
+fn run(outbox: Queued) -> (Running, MockBroker) {
     let (transport, mock) = mock();
     (start(transport, config(vec![broker(1)]), outbox), mock)
 }
 
-fn stream(outbox: &Outbox, topic: &str, text: impl Into<String>) {
-    outbox.stream(topic, Bytes::from(text.into()), Class::Series, Retain::No);
+fn stream(outbox: &Queued, topic: &str, text: impl Into<String>) {
+    outbox.stream(topic, text.into());
 }
 
 fn texts(published: &[Published]) -> Vec<String> {
@@ -64,7 +64,7 @@ async fn levels_go_first_and_again_after_a_reconnect_with_all_that_was_not_ackno
     assert_eq!(accept_all(&mut second).await, ["status=up", "a=0", "a=2"]);
     let stats = running.stats();
     assert_eq!((stats.connects_total, stats.disconnects_total, stats.acked_total), (2, 1, 5));
-    assert_eq!((stats.backlog_messages, stats.in_flight, stats.connected), (0, 0, 1));
+    assert_eq!((stats.waiting, stats.in_flight, stats.connected), (0, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn the_window_is_never_empty_and_never_above_64() {
 async fn bytes_in_flight_stay_within_one_mebibyte() {
     let outbox = outbox();
     for n in 0..10_u8 {
-        outbox.stream("a", Bytes::from(vec![n; 300 * 1024]), Class::Series, Retain::No);
+        outbox.stream("a", Bytes::from(vec![n; 300 * 1024]));
     }
     let (_running, mut mock) = run(outbox);
     let mut connection = mock.connection().await;
@@ -166,7 +166,7 @@ async fn a_topic_without_subscriber_is_held_with_growing_probes_while_others_go_
         connection.answer(&probe, 0x10).await;
     }
     assert_eq!(gaps, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]);
-    assert_eq!(running.stats().backlog_messages, 6, "nothing is lost");
+    assert_eq!(running.stats().waiting, 6, "nothing is lost");
 
     let keep_alive = connection.events.clone();
     let probe = loop {
@@ -176,15 +176,15 @@ async fn a_topic_without_subscriber_is_held_with_growing_probes_while_others_go_
         }
     };
     connection.answer(&probe, 0).await;
-    assert_eq!(accept_all(&mut connection).await, ["a=1", "a=2", "a=3", "a=4", "a=5"]);
-    assert_eq!((running.stats().held_topics, running.stats().backlog_messages), (0, 0));
+    // What came meanwhile does not wait behind what had to.
+    assert_eq!(accept_all(&mut connection).await, ["a=5", "a=1", "a=2", "a=3", "a=4"]);
+    assert_eq!((running.stats().held_topics, running.stats().waiting), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_retained_message_needs_no_subscriber() {
     let outbox = outbox();
     outbox.level("status", Bytes::from_static(b"up"));
-    outbox.stream("report", Bytes::from_static(b"r"), Class::Edge, Retain::Yes);
     let (running, mut mock) = run(outbox);
     let mut connection = mock.connection().await;
     for published in &connection.burst().await {
@@ -192,7 +192,7 @@ async fn a_retained_message_needs_no_subscriber() {
     }
     tokio::time::sleep(Duration::from_millis(1)).await;
     let stats = running.stats();
-    assert_eq!((stats.acked_total, stats.no_subscriber_total, stats.backlog_messages), (2, 0, 0));
+    assert_eq!((stats.acked_total, stats.no_subscriber_total, stats.held_topics), (1, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +231,7 @@ async fn refusals_hold_the_topic_or_give_the_message_up() {
         assert_eq!(pause, pause_s, "reason 0x{reason:02x}");
         let stats = running.stats();
         assert_eq!(stats.quarantined_total, u64::from(pause_s.is_none()), "reason 0x{reason:02x}");
-        assert_eq!(stats.backlog_messages, u64::from(pause_s.is_some()), "reason 0x{reason:02x}");
+        assert_eq!(stats.waiting, usize::from(pause_s.is_some()), "reason 0x{reason:02x}");
     }
 }
 
@@ -262,7 +262,7 @@ async fn what_the_broker_cannot_take_is_given_up_before_it_is_sent() {
     // Header 2, topic length 2, topic 1, identifier 2, properties 1: 8 bytes around the payload.
     stream(&outbox, "a", "x".repeat(93));
     stream(&outbox, "a", "y".repeat(92));
-    stream(&outbox, "not/#/valid", "z");
+    outbox.stream_as("b", "not/#/valid", "z");
     outbox.level("status", Bytes::from(vec![0; 200]));
     let (running, mut mock) = run(outbox);
     mock.plan(Plan::Accept(ConnAckFacts { maximum_packet_size: Some(100), ..facts(100) }));
@@ -270,7 +270,7 @@ async fn what_the_broker_cannot_take_is_given_up_before_it_is_sent() {
     let seen = accept_all(&mut connection).await;
     assert_eq!(seen, [format!("a={}", "y".repeat(92))]);
     let stats = running.stats();
-    assert_eq!((stats.quarantined_total, stats.backlog_messages), (3, 0));
+    assert_eq!((stats.quarantined_total, stats.waiting), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,7 +358,7 @@ async fn a_probe_without_room_waits_for_an_acknowledgement_and_not_for_the_clock
     connection.answer(&burst[0], 0x10).await;
     assert_eq!(texts(&connection.burst().await), ["b=2"]);
     // The pause ends with the window full. Were the publisher to spin, the clock would stand still.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(connection.burst().await.is_empty());
     connection.answer(&burst[1], 0).await;
     assert_eq!(texts(&connection.burst().await), ["a=0"]);
@@ -480,4 +480,118 @@ async fn incoming_messages_are_passed_on_or_counted() {
     assert_eq!(running.incoming.recv().await, Some(message));
     let stats = running.stats();
     assert_eq!((stats.incoming_total, stats.incoming_dropped_total), (20, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_levels_go_first_then_events_then_what_is_new_then_what_waited() {
+    let outbox = outbox();
+    for n in 0..3 {
+        stream(&outbox, "a", format!("old{n}"));
+        stream(&outbox, "events", n.to_string());
+    }
+    outbox.level("status", Bytes::from_static(b"up"));
+    let (_running, mut mock) = run(outbox.clone());
+    mock.plan(Plan::Accept(facts(5)));
+    let mut connection = mock.connection().await;
+    stream(&outbox, "a", "new");
+    let seen = accept_all(&mut connection).await;
+    let expected = ["status=up", "events=0", "events=1", "events=2", "a=new", "a=old0", "a=old1", "a=old2"];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_sample_waits_less_than_two_seconds_behind_a_long_backlog_on_a_slow_link() {
+    let outbox = outbox();
+    for n in 0..2000 {
+        stream(&outbox, "events", n.to_string());
+        stream(&outbox, "a", format!("old{n}"));
+    }
+    let (_running, mut mock) = run(outbox.clone());
+    mock.plan(Plan::Accept(ConnAckFacts { keep_alive: Duration::ZERO, ..facts(100) }));
+    let mut connection = mock.connection().await;
+    // The link takes ten messages a second, one after the other; a sample comes every ten seconds.
+    let mut longest = Duration::ZERO;
+    let mut asked = None;
+    let mut queue = std::collections::VecDeque::new();
+    for tick in 0..3000 {
+        if tick >= 300 && tick % 100 == 0 {
+            stream(&outbox, "a", "new");
+            asked = Some(Instant::now());
+        }
+        queue.extend(connection.burst().await);
+        if let Some(published) = queue.pop_front() {
+            if published.payload == "new"
+                && let Some(asked) = asked.take()
+            {
+                longest = longest.max(asked.elapsed());
+            }
+            connection.answer(&published, 0).await;
+        }
+        tokio::time::sleep(Duration::from_millis(99)).await;
+    }
+    println!("longest wait of a new sample: {longest:?}");
+    assert!(longest > Duration::ZERO && longest < Duration::from_secs(2), "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_that_a_crash_would_forget_count_against_the_window() {
+    let outbox = outbox();
+    for n in 0..100 {
+        stream(&outbox, "a", n.to_string());
+    }
+    outbox.note_acks(10);
+    let (_running, mut mock) = run(outbox.clone());
+    mock.plan(Plan::Accept(facts(20)));
+    let mut connection = mock.connection().await;
+    assert_eq!(connection.burst().await.len(), 6, "16 less 10");
+    outbox.note_acks(0);
+    assert_eq!(connection.burst().await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_again_is_sent_last_and_its_answer_changes_nothing() {
+    let outbox = outbox();
+    for n in 0..4 {
+        stream(&outbox, "a", n.to_string());
+    }
+    let (running, mut mock) = run(outbox.clone());
+    let mut connection = mock.connection().await;
+    assert_eq!(accept_all(&mut connection).await, ["a=0", "a=1", "a=2", "a=3"]);
+    outbox.ask_again("a", 1, 2);
+    outbox.ask_again("a", 3, 9);
+    assert_eq!(accept_all(&mut connection).await, ["a=1", "a=2", "a=3"]);
+    assert_eq!((running.stats().waiting, running.stats().held_topics), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_goes_once_with_its_correlation_data_and_not_on_a_later_connection() {
+    let outbox = outbox();
+    let reply = |text: &'static str| super::super::Reply {
+        topic: "asker".into(),
+        payload: Bytes::from_static(text.as_bytes()),
+        correlation: Some(Bytes::from_static(b"7")),
+    };
+    outbox.reply(reply("too early"));
+    let (_running, mut mock) = run(outbox.clone());
+    let mut connection = mock.connection().await;
+    outbox.reply(reply("yes"));
+    let sent = connection.burst().await;
+    assert_eq!(texts(&sent), ["asker=yes"]);
+    assert_eq!(sent[0].correlation.as_deref(), Some(b"7".as_slice()));
+    connection.answer(&sent[0], 0x10).await;
+    connection.close(lost()).await;
+    assert!(mock.connection().await.burst().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_given_up_is_named() {
+    let outbox = outbox();
+    stream(&outbox, "a", "x".repeat(93));
+    stream(&outbox, "events", "y".repeat(200));
+    stream(&outbox, "events", "z");
+    let (_running, mut mock) = run(outbox.clone());
+    mock.plan(Plan::Accept(ConnAckFacts { maximum_packet_size: Some(100), ..facts(100) }));
+    let mut connection = mock.connection().await;
+    assert_eq!(accept_all(&mut connection).await, ["events=z"]);
+    assert_eq!(outbox.given_up(), ["y".repeat(200), "x".repeat(93)]);
 }

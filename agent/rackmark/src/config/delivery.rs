@@ -1,0 +1,77 @@
+//! What is kept for whom: the spool's limits, and the consumers who may
+//! confirm records and ask for them again.
+
+use rackmark_feed::PublicKey;
+use rackmark_feed::topic::is_name;
+use rackmark_spool::Limits;
+
+use super::reader::Reader;
+
+const MIB: u64 = 1 << 20;
+const HOUR_MS: u64 = 3_600_000;
+/// Trimming frees whole segments: small enough for a budget of a few megabytes, large enough that there are few files.
+const SERIES_SEGMENT_BYTES: u64 = MIB;
+/// Preallocated twice per stream of events, and half a thousand events each.
+const EDGE_SEGMENT_BYTES: u64 = MIB / 4;
+
+/// A consumer of the feed that this node listens to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumer {
+    /// Its name in topics.
+    pub name: String,
+    /// Signs its watermarks and commands.
+    pub key: PublicKey,
+    /// Records are kept until it has confirmed them, as long as the budget allows.
+    pub required: bool,
+}
+
+/// Most consumers: each is a subscription.
+const CONSUMERS: usize = 16;
+
+/// The limits of the spool.
+pub fn spool(r: &mut Reader) -> Option<Limits> {
+    let series_mib = r.number("spool", "series_mb", 4..=1_000_000);
+    let series_days = r.number("spool", "series_days", 1..=3650);
+    let edges_mib = r.number("spool", "edges_mb", 2..=1_000_000);
+    let edges_days = r.number("spool", "edges_days", 1..=3650);
+    let keep_series_minutes = r.number("spool", "keep_series_minutes", 0..=1_000_000);
+    let keep_edges_hours = r.number("spool", "keep_edges_hours", 0..=100_000);
+    Some(Limits {
+        series_bytes: u64::from(series_mib?) * MIB,
+        series_age_ms: u64::from(series_days?) * 24 * HOUR_MS,
+        edge_bytes: u64::from(edges_mib?) * MIB,
+        edge_age_ms: u64::from(edges_days?) * 24 * HOUR_MS,
+        series_segment_bytes: SERIES_SEGMENT_BYTES,
+        edge_segment_bytes: EDGE_SEGMENT_BYTES,
+        keep_series_ms: u64::from(keep_series_minutes?) * 60_000,
+        keep_edges_ms: u64::from(keep_edges_hours?) * HOUR_MS,
+    })
+}
+
+/// The consumers this node listens to.
+pub fn consumers(r: &mut Reader) -> Vec<Consumer> {
+    let mut consumers: Vec<Consumer> = Vec::new();
+    for text in r.texts("consumers", "allowed", 0..=CONSUMERS) {
+        let parsed = text.split_once('=').and_then(|(name, key)| {
+            let key = PublicKey::from_hex(key.trim())?;
+            let name = name.trim();
+            is_name(name).then(|| Consumer { name: name.to_owned(), key, required: false })
+        });
+        match parsed {
+            Some(new) if consumers.iter().any(|known| known.name == new.name) => {
+                r.wrong("consumers", "allowed", format!("{text:?}"), "names a consumer twice");
+            }
+            Some(new) => consumers.push(new),
+            None => r.wrong("consumers", "allowed", format!("{text:?}"), "is not name=64 hex digits"),
+        }
+    }
+    for name in r.texts("consumers", "required", 0..=CONSUMERS) {
+        match consumers.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.required = true,
+            None => {
+                r.wrong("consumers", "required", format!("{name:?}"), "is not in `consumers.allowed`");
+            }
+        }
+    }
+    consumers
+}

@@ -1,0 +1,138 @@
+//! What a scrape says, in both text formats.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rackmark_hardware::process::ProcessUsage;
+use tokio::sync::watch;
+
+use super::collect::{Around, Certificate, collect_live, collect_settled};
+use super::names::Names;
+use super::openmetrics::Collected;
+use super::server::Counters;
+use super::text::ClassicText;
+use super::web_config::Live;
+use crate::clock;
+use crate::config::Config;
+use crate::publish::mqtt::PublisherStats;
+use crate::publish::spool::Spool;
+use crate::sampling::task::SharedRoster;
+
+/// What the endpoint shows.
+pub struct Exporter {
+    roster: SharedRoster,
+    config: watch::Receiver<Arc<Config>>,
+    mqtt: Option<Arc<PublisherStats>>,
+    spool: Option<Spool>,
+    names: Names,
+    process: Mutex<Option<(u64, ProcessUsage)>>,
+    /// The settled part of the classic text, and of which state it is.
+    settled: Mutex<Option<(u64, String)>>,
+    /// The endpoint itself.
+    pub counters: Counters,
+    /// Its web configuration; plain HTTP without one.
+    pub web: Option<Live>,
+}
+
+/// What a scrape of eight GPUs needs, so that the text rarely grows.
+const ROOM: usize = 64 * 1024;
+
+/// Own memory is read at most this often: the kernel walks the page tables for it.
+const PROCESS_USAGE_MS: u64 = 10_000;
+
+impl Exporter {
+    /// Gathers what is to be shown.
+    pub fn new(
+        roster: SharedRoster,
+        config: watch::Receiver<Arc<Config>>,
+        mqtt: Option<Arc<PublisherStats>>,
+        spool: Option<Spool>,
+        web: Option<Live>,
+    ) -> Self {
+        Self {
+            roster,
+            config,
+            mqtt,
+            spool,
+            names: Names::new(),
+            process: Mutex::new(None),
+            settled: Mutex::new(None),
+            counters: Counters::default(),
+            web,
+        }
+    }
+
+    /// Where it is to listen.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.config.borrow().metrics_listen
+    }
+
+    fn around<'a>(&self, config: &'a Config) -> Around<'a> {
+        Around {
+            now_boot_ms: clock::boot_ms(),
+            now_unix_ms: clock::unix_ms(),
+            mqtt: self.mqtt.as_ref().map(|stats| stats.snapshot()),
+            spool: self.spool.as_ref().map(Spool::health),
+            expected_gpus: config.expected_gpus,
+            process: self.process_usage(&config.proc_root),
+            node: &config.node,
+            site: &config.site,
+            http: self.counters.snapshot(),
+            certificates: self.certificates(),
+        }
+    }
+
+    /// Certificates that this daemon shows to others, by use.
+    fn certificates(&self) -> Vec<Certificate> {
+        let metrics = self.web.as_ref().map(Live::latest);
+        let metrics = metrics.as_ref().and_then(|web| web.config.tls.as_ref());
+        metrics
+            .map(|tls| Certificate { used_for: "metrics", not_after_unix_s: tls.not_after_unix_s })
+            .into_iter()
+            .collect()
+    }
+
+    fn process_usage(&self, proc_root: &Path) -> Option<ProcessUsage> {
+        let now = clock::boot_ms();
+        let mut kept = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none_or(|(read_at, _)| now.saturating_sub(read_at) > PROCESS_USAGE_MS) {
+            *kept = ProcessUsage::read(proc_root, "self").ok().map(|usage| (now, usage));
+        }
+        kept.map(|(_, usage)| usage)
+    }
+
+    /// The classic text.
+    pub fn classic(&self) -> String {
+        let config = self.config.borrow().clone();
+        let around = self.around(&config);
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if settled.as_ref().is_none_or(|(of, _)| *of != roster.settled) {
+            let mut text = ClassicText::with_capacity(ROOM);
+            collect_settled(&roster, &self.names, &mut text);
+            *settled = Some((roster.settled, text.finish()));
+        }
+        let settled = settled.as_ref().map_or("", |(_, text)| text);
+        let mut text = ClassicText::with_capacity(ROOM + settled.len());
+        collect_live(&roster, &self.names, &around, &mut text);
+        let mut text = text.finish();
+        text.push_str(settled);
+        text
+    }
+
+    /// The OpenMetrics text.
+    ///
+    /// # Errors
+    /// Where a metric cannot be written.
+    pub fn openmetrics(&self) -> Result<String, std::fmt::Error> {
+        let config = self.config.borrow().clone();
+        let around = self.around(&config);
+        let mut collected = Collected::default();
+        {
+            let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+            collect_live(&roster, &self.names, &around, &mut collected);
+            collect_settled(&roster, &self.names, &mut collected);
+        }
+        collected.into_text()
+    }
+}
