@@ -20,6 +20,7 @@ pub struct Asker {
     key: SigningKey,
     folder: TempDir,
     sent: std::cell::Cell<u8>,
+    last: std::cell::RefCell<Vec<u8>>,
 }
 
 /// Site and node of every test.
@@ -31,7 +32,13 @@ impl Asker {
     /// # Errors
     /// Where the system gives no random bytes or no folder.
     pub fn new(name: &'static str) -> Outcome<Self> {
-        Ok(Self { name, key: SigningKey::generate()?, folder: TempDir::new()?, sent: Default::default() })
+        Ok(Self {
+            name,
+            key: SigningKey::generate()?,
+            folder: TempDir::new()?,
+            sent: Default::default(),
+            last: Default::default(),
+        })
     }
 
     /// The line of the configuration that allows it.
@@ -88,6 +95,18 @@ impl Asker {
         let topic = topic::command(NAMES.0, NAMES.1, "resend")?;
         let reply = topic::reply(NAMES.0, NAMES.1, self.name)?;
         let bytes = seal_downlink(&DownlinkBody::Command(request), &self.key)?;
+        *self.last.borrow_mut() = bytes.clone();
+        self.send(port, &topic, &bytes, &["-D", "publish", "response-topic", &reply])
+    }
+
+    /// Sends the last request once more, byte for byte, on the topic of a verb.
+    ///
+    /// # Errors
+    /// Where it cannot be sent.
+    pub fn repeat(&self, port: u16, verb: &str) -> Outcome<()> {
+        let topic = topic::command(NAMES.0, NAMES.1, verb)?;
+        let reply = topic::reply(NAMES.0, NAMES.1, self.name)?;
+        let bytes = self.last.borrow().clone();
         self.send(port, &topic, &bytes, &["-D", "publish", "response-topic", &reply])
     }
 

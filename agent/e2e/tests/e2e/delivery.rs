@@ -150,6 +150,20 @@ fn a_consumer_that_was_away_asks_and_gets_what_the_broker_threw_away() -> Outcom
         reasons.iter().any(|r| r.contains("epoch")) && reasons.iter().any(|r| r.contains("not kept")),
         "{reasons:?}"
     );
+
+    // A request works once, and only with the key that the configuration names.
+    account.answers.clear();
+    asker.repeat(broker.port, "resend")?;
+    account.follow(&mut buyer, Duration::from_secs(5), |account| account.answers.len() == 1);
+    assert!(account.answers.iter().all(|(ok, why)| !ok && why.contains("before")), "{:?}", account.answers);
+    let refused = |scrape: &str| value(scrape, "rackmark_mqtt_incoming_refused_total").unwrap_or(0.0);
+    let before = refused(&agent.scrape()?.body);
+    let stranger = Asker::new("acme")?;
+    stranger.ask_again(broker.port, &speaker, Stream::Event, speaker.epoch, 0, 5)?;
+    agent.wait("a refusal", Duration::from_secs(5), |scrape| refused(scrape) == before + 1.0)?;
+    account.answers.clear();
+    account.follow(&mut buyer, Duration::from_secs(1), |_| false);
+    assert!(account.answers.is_empty(), "a stranger is answered: {:?}", account.answers);
     drop(other);
     Ok(())
 }

@@ -215,6 +215,7 @@ impl<M: Medium> Writer<M> {
 
     fn offer(&mut self, written: Vec<Written>) {
         let since = Some(Instant::now());
+        let mut declared = Vec::new();
         let mut state = self.shared.lock();
         for (stream, mut record, declares) in written {
             record.since = since;
@@ -230,7 +231,7 @@ impl<M: Medium> Writer<M> {
                 state.acks_dirty = true;
                 continue;
             }
-            let declared = store::Loss {
+            declared.push(store::Loss {
                 stream: id(loss.stream),
                 from_seq: loss.from_seq,
                 to_seq: loss.to_seq,
@@ -239,19 +240,22 @@ impl<M: Medium> Writer<M> {
                     LossCause::NotWritten => store::LossCause::NotWritten,
                     LossCause::Damaged | LossCause::Refused => store::LossCause::Damaged,
                 },
-            };
-            if let Err(error) = self.store.declared(&declared) {
-                tracing::warn!(
-                    error = chain(&error),
-                    "a declared loss is not noted and may be declared again"
-                );
-            }
+            });
         }
         for (stream, (_, spec)) in STREAMS.iter().enumerate() {
             state.views[stream].skip_to(self.store.position(spec.id).committed);
         }
         drop(state);
         self.shared.wake.notify_one();
+        // Not under the lock: it may unlink files, and sampling must not wait for that.
+        for loss in &declared {
+            if let Err(error) = self.store.declared(loss) {
+                tracing::warn!(
+                    error = chain(&error),
+                    "a declared loss is not noted and may be declared again"
+                );
+            }
+        }
     }
 
     fn read_back(&mut self) {
