@@ -46,6 +46,8 @@ pub struct Account {
     pub speaker: Option<Header>,
     /// Answers to commands: accepted or not, and why.
     pub answers: Vec<(bool, String)>,
+    /// Epochs whose rest will not come, as the node said.
+    pub replaced: BTreeSet<u64>,
     /// XID codes in the order of their events' numbers.
     pub xids: BTreeMap<u64, u32>,
 }
@@ -113,6 +115,9 @@ impl Account {
             Some(Body::Event(event)) => match &event.kind {
                 EventKind::RecordsLost { stream, epoch, from_seq, to_seq, .. } => {
                     self.numbers(*epoch, *stream).declared.extend(*from_seq..=*to_seq);
+                }
+                EventKind::SpoolReplaced { old_epoch } => {
+                    self.replaced.insert(old_epoch.0);
                 }
                 EventKind::Xid(xid) => {
                     self.xids.insert(seq, xid.code);

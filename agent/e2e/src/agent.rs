@@ -20,10 +20,8 @@ pub struct Setup {
     pub extra: Vec<(&'static str, String)>,
     /// Environment of the daemon.
     pub environment: Vec<(String, String)>,
-    /// Broker port on loopback; the feed is off without one.
-    pub broker: Option<u16>,
-    /// Brokers stand among the extra lines.
-    brokers_set: bool,
+    /// Address of the broker; the feed is off without one.
+    pub broker: Option<String>,
 }
 
 impl Setup {
@@ -36,22 +34,20 @@ impl Setup {
             ],
             environment: vec![("RACKMARK_SIM_DIR".to_owned(), sim.path().display().to_string())],
             broker: None,
-            brokers_set: false,
         }
     }
 
     /// With a broker.
     #[must_use]
     pub fn broker(mut self, port: u16) -> Self {
-        self.broker = Some(port);
+        self.broker = Some(format!("mqtt://127.0.0.1:{port}"));
         self
     }
 
-    /// With brokers by their addresses.
+    /// With a broker by its address.
     #[must_use]
-    pub fn brokers(mut self, addresses: &str) -> Self {
-        self.extra.push(("mqtt", format!("brokers = [\"{addresses}\"]")));
-        self.brokers_set = true;
+    pub fn broker_at(mut self, address: &str) -> Self {
+        self.broker = Some(address.to_owned());
         self
     }
 
@@ -237,9 +233,8 @@ impl Agent {
 
 fn configuration(setup: &Setup, folder: &Path, metrics: u16) -> String {
     let folder = folder.display();
-    let feed = match setup.broker {
-        Some(port) => format!("brokers = [\"mqtt://127.0.0.1:{port}\"]"),
-        None if setup.brokers_set => String::new(),
+    let feed = match &setup.broker {
+        Some(address) => format!("brokers = [\"{address}\"]"),
         None => "enabled = false".to_owned(),
     };
     let mut lines: Vec<(&str, String)> = vec![

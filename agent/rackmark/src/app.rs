@@ -185,13 +185,7 @@ impl Delivery {
         let opened = opened.map_err(|error| Failure::new(Code::Unavailable, error))?;
         let outbox = Outbox::new(Box::new(opened.spool.clone()), wake);
         let epoch = SpoolEpoch(opened.epoch);
-        let way = Way {
-            outbox: outbox.clone(),
-            spool: opened.spool.clone(),
-            epoch,
-            begun: opened.created,
-            drafts: opened.drafts,
-        };
+        let way = Way { outbox: outbox.clone(), spool: opened.spool.clone(), epoch, drafts: opened.drafts };
         Ok(Self { outbox, spool: opened.spool, epoch, writer: opened.writer, way: Some(way) })
     }
 }

@@ -257,5 +257,20 @@ fn a_node_whose_disk_cannot_be_used_goes_on_from_memory_and_says_so() -> Outcome
         status["spool"]["trouble"].as_str().is_some_and(|text| text.contains("not kept on disk")),
         "{status:#}"
     );
+    let in_memory = account.speaker.as_ref().ok_or("no status")?.epoch.0;
+
+    // The disk is back: what waited in memory is gone, and that is said.
+    let agent = agent.again_after(&setup, || {
+        std::fs::remove_file(&spool)?;
+        std::fs::rename(spool.with_extension("away"), &spool)
+    })?;
+    assert!(
+        account.follow(&mut buyer, Duration::from_secs(10), |account| account.replaced.contains(&in_memory)),
+        "{}",
+        agent.log()
+    );
+    agent.wait("a durable spool", Duration::from_secs(5), |scrape| {
+        scrape.contains("rackmark_spool_durable 1")
+    })?;
     account.balanced()
 }

@@ -48,7 +48,7 @@ fn the_paho_client_reads_the_feed_over_mutual_tls_while_the_agents_certificate_i
 
     let sim = Sim::profile("h200", Some(1))?;
     let setup = Setup::on(&sim)
-        .brokers(&format!("mqtts://localhost:{port}"))
+        .broker_at(&format!("mqtts://localhost:{port}"))
         .line("sampling", "period_ms = 100")
         .line("mqtt", "batch_samples = 1")
         .line("mqtt", format!("ca_file = {:?}", path("ca.pem")))

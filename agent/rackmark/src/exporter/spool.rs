@@ -1,7 +1,9 @@
 //! What waits for delivery, and what was lost.
 
+use rackmark_feed::LossCause;
+
 use super::{Decimal, Kind, Sink};
-use crate::publish::spool::{Health, LossCause, STREAMS};
+use crate::publish::spool::{Health, STREAMS};
 
 const CLASSES: [&str; 2] = ["series", "edge"];
 

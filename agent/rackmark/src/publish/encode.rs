@@ -295,18 +295,6 @@ fn process(process: &model::ProcessUse) -> Process {
     }
 }
 
-/// Why records will never come.
-pub fn loss_cause(cause: super::spool::LossCause) -> rackmark_feed::LossCause {
-    use super::spool::LossCause as Here;
-    use rackmark_feed::LossCause as There;
-    match cause {
-        Here::Evicted => There::Evicted,
-        Here::NotWritten => There::NotWritten,
-        Here::Damaged => There::Damaged,
-        Here::Refused => There::Refused,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

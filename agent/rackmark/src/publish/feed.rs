@@ -37,6 +37,9 @@ const TIME_TO_LIVE_MIN: Duration = Duration::from_secs(30);
 /// of the shortest time to live for the way.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// How long the start waits for the session record to be durable; a disk in order needs milliseconds.
+const DURABLE: Duration = Duration::from_millis(500);
+
 /// The will is published this long after the connection broke, so that a short
 /// break does not announce a death.
 const WILL_DELAY: Duration = Duration::from_secs(10);
@@ -75,8 +78,6 @@ pub struct Way {
     pub spool: Spool,
     /// Names the space of the records' numbers.
     pub epoch: SpoolEpoch,
-    /// That space was just begun.
-    pub begun: bool,
     /// Samples of a batch that the last run did not finish.
     pub drafts: Vec<Vec<u8>>,
 }
@@ -131,19 +132,25 @@ impl Feed {
     fn introduce(&mut self, config: &Config, boot_id: [u8; 16]) {
         let Some(way) = &mut self.way else { return };
         let drafts = std::mem::take(&mut way.drafts);
-        let begun = way.begun;
         let batch_seq = spool::index_of(Stream::Telemetry).map_or(0, |stream| way.spool.numbered(stream));
         let kept = self.state.previous_session();
-        let replaced = kept.as_ref().map(|kept| kept.spool_epoch).filter(|old| begun && *old != way.epoch);
+        let replaced = kept.as_ref().map(|kept| kept.spool_epoch).filter(|old| *old != way.epoch);
         let previous = kept.map(|kept| match kept.spool_epoch == way.epoch {
             // The spool knows to the last number where the session ended, also after a crash.
             true => PreviousSession { ends: ends(&way.spool), ..kept },
             false => kept,
         });
+        let index = spool::index_of(Stream::Session).unwrap_or(0);
+        let seq = way.spool.numbered(index);
         if let Some(body) = self.signer.session_record(config, boot_id, previous)
             && let Some(payload) = self.record(body, None)
             && let Some(way) = &self.way
         {
+            // A number that somebody has seen must not be given again after a crash. A disk that does not
+            // answer is not waited for: the node must be verifiable.
+            if !way.spool.wait_offered(index, seq, DURABLE) {
+                tracing::warn!("the session record is not durable yet and is shown all the same");
+            }
             // Also retained, so that whoever comes later can verify.
             way.outbox.level(&self.signer.topic(Stream::Session), payload);
         }
@@ -205,7 +212,7 @@ impl Feed {
                 epoch: self.signer.header().epoch,
                 from_seq: loss.from_seq,
                 to_seq: loss.to_seq,
-                cause: encode::loss_cause(loss.cause),
+                cause: loss.cause,
             };
             tracing::warn!(%stream, from_seq = loss.from_seq, to_seq = loss.to_seq, cause = loss.cause.name(), "records are lost");
             let event = Event { occurred_unix_ms: clock::unix_ms(), kind, gpu: None, extensions: Vec::new() };

@@ -230,6 +230,7 @@ mod tests {
         let second = Session::begin(&state).expect("second");
         assert_eq!(first.node_id(), second.node_id());
         assert_ne!(first.key.public(), second.key.public());
+        assert_ne!(Session::new_epoch().expect("epoch"), Session::new_epoch().expect("epoch"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rackmark_feed::Stream;
+use rackmark_feed::{LossCause, Stream};
 use rackmark_spool as store;
 use tokio::sync::Notify;
 
@@ -52,32 +52,6 @@ const PENDING_BYTES: usize = 2 << 20;
 
 /// Ranges asked for again that wait; who asks for more is told to come back.
 const AGAIN: usize = 16;
-
-/// Why records will never come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossCause {
-    /// The budget or the age limit of the spool.
-    Evicted,
-    /// The disk took no more.
-    NotWritten,
-    /// The disk lost or changed it.
-    Damaged,
-    /// The broker will never take it (too large, invalid).
-    Refused,
-}
-
-impl LossCause {
-    pub const ALL: [Self; 4] = [Self::Evicted, Self::NotWritten, Self::Damaged, Self::Refused];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Evicted => "evicted",
-            Self::NotWritten => "not_written",
-            Self::Damaged => "damaged",
-            Self::Refused => "refused",
-        }
-    }
-}
 
 /// Records that will never come, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +122,7 @@ pub struct Health {
     /// Records that wait for delivery, and bytes on disk: series, edges.
     pub waiting: [u64; 2],
     pub bytes: [u64; 2],
-    /// Records lost and declared, by place in [`STREAMS`] and in [`LossCause::ALL`].
+    /// Records lost and declared, by place in [`STREAMS`] and in `LossCause::ALL`.
     pub lost: [[u64; 4]; 4],
     /// How far each consumer has confirmed the streams.
     pub confirmed: Vec<(String, [Option<u64>; 4])>,
@@ -206,6 +180,18 @@ impl Spool {
     /// One past the last number used in a stream.
     pub fn numbered(&self, stream: StreamIndex) -> u64 {
         self.lock().next[stream]
+    }
+
+    /// Waits until a record is durable and on offer, at most `limit`. For the start, when nothing else runs yet.
+    pub fn wait_offered(&self, stream: StreamIndex, seq: u64, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while self.offered(stream) <= seq {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     /// Hands over the record with a number from [`Self::number`]; it is on offer as soon as it is durable.

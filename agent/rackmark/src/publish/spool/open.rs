@@ -45,8 +45,6 @@ pub struct Opened {
     pub writer: Writer,
     /// Names the space of sequence numbers.
     pub epoch: u64,
-    /// A new space was begun: there was no spool, or nothing of it was left.
-    pub created: bool,
     /// Samples of a batch that the last run did not finish.
     pub drafts: Vec<Vec<u8>>,
 }
@@ -102,14 +100,14 @@ fn begin<M: Medium + Send + 'static>(
     wake: Arc<Notify>,
     durable: bool,
 ) -> Result<Opened, Begin> {
-    let ByHand { spool, work, epoch, created, drafts } =
+    let ByHand { spool, work, epoch, drafts, .. } =
         by_hand(medium, limits, new_epoch, wake, durable, writer::now()).map_err(Begin::Spool)?;
     let thread = std::thread::Builder::new()
         .name("spool".to_owned())
         .spawn(move || writer::run(work))
         .map_err(Begin::Thread)?;
     let writer = Writer { shared: Arc::clone(&spool.shared), thread };
-    Ok(Opened { spool, writer, epoch, created, drafts })
+    Ok(Opened { spool, writer, epoch, drafts })
 }
 
 /// A spool whose writer has no thread: whoever holds it takes its turns.
@@ -117,7 +115,6 @@ pub struct ByHand<M: Medium> {
     pub spool: Spool,
     pub work: writer::Writer<M>,
     pub epoch: u64,
-    pub created: bool,
     pub drafts: Vec<Vec<u8>>,
 }
 
@@ -134,7 +131,7 @@ pub fn by_hand<M: Medium>(
     now: Now,
 ) -> Result<ByHand<M>, store::SpoolError> {
     let specs = STREAMS.map(|(_, spec)| spec);
-    let store::Opened { spool: store, created, drafts } =
+    let store::Opened { spool: store, drafts, .. } =
         store::Spool::open(medium, &specs, limits, new_epoch, now)?;
     let positions = specs.map(|spec| store.position(spec.id));
     let views = std::array::from_fn(|stream| {
@@ -162,7 +159,7 @@ pub fn by_hand<M: Medium>(
     let epoch = store.epoch();
     let drafts = drafts.into_iter().flat_map(|(_, samples)| samples).collect();
     let work = writer::Writer::new(store, &shared, now);
-    Ok(ByHand { spool: Spool { shared }, work, epoch, created, drafts })
+    Ok(ByHand { spool: Spool { shared }, work, epoch, drafts })
 }
 
 /// Enough for what the last batch and the farewell leave to be written.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use bytes::Bytes;
+use rackmark_feed::LossCause;
 use rackmark_spool as store;
 use rackmark_spool::{Class, Medium, Now};
 use tokio::time::Instant;
 
 use super::super::mqtt::{Record, StreamIndex};
 use super::view::{AHEAD_BYTES, AHEAD_RECORDS};
-use super::{Loss, LossCause, Pending, STREAMS, Shared, State, Told};
+use super::{Loss, Pending, STREAMS, Shared, State, Told};
 use crate::clock;
 use crate::exit::chain;
 
@@ -238,7 +239,7 @@ impl<M: Medium> Writer<M> {
                 cause: match loss.cause {
                     LossCause::Evicted => store::LossCause::Evicted,
                     LossCause::NotWritten => store::LossCause::NotWritten,
-                    LossCause::Damaged | LossCause::Refused => store::LossCause::Damaged,
+                    _ => store::LossCause::Damaged,
                 },
             });
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rackmark_feed::LossCause;
 use rackmark_spool::faults::Faulty;
 use rackmark_spool::{Limits, Now, Numbers};
 use tokio::sync::Notify;
@@ -21,7 +22,7 @@ use super::super::backlog::{Again, StreamIndex};
 use super::super::outbox::Outbox;
 use super::super::session::{Send, Session, WINDOW, window};
 use super::mock::facts;
-use crate::publish::spool::{ByHand, Loss, LossCause, STREAMS, Spool, by_hand};
+use crate::publish::spool::{ByHand, Loss, STREAMS, Spool, by_hand};
 
 /// Plays in one run of the tests.
 const PLAYS: u64 = 10_000;
@@ -99,6 +100,7 @@ struct Play {
     now: Now,
     began: Instant,
     agent: Option<Agent>,
+    epoch: Option<u64>,
     connection: Option<Connection>,
     books: [BTreeMap<u64, Entry>; 4],
     declared: [Numbers; 4],
@@ -124,6 +126,7 @@ impl Play {
             now: Now { mono_ms: 1_000_000, unix_ms: 1_800_000_000_000 },
             began: Instant::now(),
             agent: None,
+            epoch: None,
             connection: None,
             books: Default::default(),
             declared: Default::default(),
@@ -153,8 +156,8 @@ impl Play {
         let new_epoch = self.random.next();
         let opened = by_hand(self.medium.clone(), LIMITS, new_epoch, wake.clone(), true, self.now);
         match opened {
-            Ok(ByHand { spool, work, created, .. }) => {
-                if created {
+            Ok(ByHand { spool, work, epoch, .. }) => {
+                if self.epoch.replace(epoch) != Some(epoch) {
                     // A new epoch: the daemon says that nothing more of the old one will come.
                     self.say("a new epoch begins");
                     self.books = Default::default();
