@@ -41,6 +41,12 @@ const RULES: &[Rule] = &[
         reason: "readers of sysfs and procfs know neither NVML nor networks",
     },
     Rule {
+        krate: "rackmark-health",
+        may: &["rackmark-model"],
+        never: &["tokio", "rustix", "libc", "rackmark-hardware", "rackmark-feed"],
+        reason: "the verdict is a pure function: no I/O, no clock, replayable from a recording",
+    },
+    Rule {
         krate: "rackmark-sampler",
         may: &["rackmark-model", "rackmark-hardware"],
         never: &["tokio", "rumqttc-next", "hyper", "rackmark-feed"],
@@ -54,7 +60,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "rackmark",
-        may: &["rackmark-model", "rackmark-hardware", "rackmark-feed", "rackmark-spool"],
+        may: &["rackmark-model", "rackmark-hardware", "rackmark-health", "rackmark-feed", "rackmark-spool"],
         never: &["nvml-wrapper", "nvml-wrapper-sys", "cudarc", "libloading"],
         reason: "the daemon never maps an NVIDIA library",
     },

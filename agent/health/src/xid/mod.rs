@@ -1,0 +1,1 @@
+//! NVIDIA's XID codes: what each asks for.
