@@ -6,6 +6,30 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod catalogue;
+mod clock;
+mod condition;
+mod incident;
+mod occupancy;
+mod rules;
+mod state;
+mod step;
+mod transition;
+mod verbs;
+mod verdict;
+mod view;
+mod window;
 pub mod xid;
 
 pub use advice::{Action, Effect, Severity};
+pub use catalogue::{Code, Ends, Entry};
+pub use clock::Now;
+pub use condition::{Acknowledged, Condition, Conditions, Instance};
+pub use incident::{Count, Incident, Incidents, Witness, XidReport};
+pub use occupancy::{Availability, Cause, Drained, Lease, Maintenance, Occupancy, Refusal, Stated};
+pub use state::{Gpu, Judged, Occupant, Recovery, State};
+pub use step::{Input, step};
+pub use transition::{ClearedBy, Transition};
+pub use verbs::{FileLease, Verb, carry_out, take_lease_file};
+pub use verdict::line;
+pub use view::{Disk, GpuView, Gpus, Host, NodeView, Standing};

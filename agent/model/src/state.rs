@@ -31,6 +31,21 @@ pub enum GpuState {
 }
 
 impl GpuState {
+    /// All states, in the order in which they are declared.
+    pub const ALL: [Self; 11] = [
+        Self::Free,
+        Self::Reserved,
+        Self::Leased,
+        Self::InUse,
+        Self::Draining,
+        Self::BurnIn,
+        Self::Maintenance,
+        Self::Paused,
+        Self::HandedOver,
+        Self::Faulted,
+        Self::Unknown,
+    ];
+
     /// The name used in JSON, tables and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,6 +84,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All verdicts, best first.
+    pub const ALL: [Self; 4] = [Self::Schedulable, Self::Draining, Self::Unusable, Self::Unknown];
+
     /// The name used in JSON, tables and metrics.
     pub const fn name(self) -> &'static str {
         match self {
