@@ -46,6 +46,22 @@ impl NoData {
             Self::Error(_) => "error",
         }
     }
+
+    /// The reason of a text as [`Display`](fmt::Display) writes it: a name, or `error:` and a code.
+    pub fn from_name(text: &str) -> Option<Self> {
+        Some(match text {
+            "not_supported" => Self::NotSupported,
+            "no_permission" => Self::NoPermission,
+            "timeout" => Self::Timeout,
+            "gpu_lost" => Self::GpuLost,
+            "suspended" => Self::Suspended,
+            "paused" => Self::Paused,
+            "handed_over" => Self::HandedOver,
+            "driver_gone" => Self::DriverGone,
+            "not_sampled" => Self::NotSampled,
+            other => Self::Error(other.strip_prefix("error:")?.parse().ok()?),
+        })
+    }
 }
 
 impl fmt::Display for NoData {
@@ -53,6 +69,33 @@ impl fmt::Display for NoData {
         match self {
             Self::Error(code) => write!(f, "error:{code}"),
             other => f.write_str(other.name()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_found_by_its_text() {
+        for reason in [
+            NoData::NotSupported,
+            NoData::NoPermission,
+            NoData::Timeout,
+            NoData::GpuLost,
+            NoData::Suspended,
+            NoData::Paused,
+            NoData::HandedOver,
+            NoData::DriverGone,
+            NoData::NotSampled,
+            NoData::Error(999),
+            NoData::Error(-1),
+        ] {
+            assert_eq!(NoData::from_name(&reason.to_string()), Some(reason));
+        }
+        for wrong in ["", "error", "error:", "error:x", "lost"] {
+            assert_eq!(NoData::from_name(wrong), None, "{wrong}");
         }
     }
 }

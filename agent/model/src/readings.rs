@@ -5,6 +5,7 @@
 //! `each`, so a reading cannot be sampled and then forgotten on the way out.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::units::{
     Bitmask, Bits, Bytes, BytesPerSecond, Celsius, Count, CounterBytes, Lanes, Megahertz, Microseconds,
@@ -31,6 +32,26 @@ impl Descriptor {
             suffix => format!("{}_{suffix}", self.stem),
         }
     }
+
+    /// Whether `name` is its edge name; the same as comparing with [`Self::edge_name`], without making it.
+    pub fn is_named(&self, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix(self.stem) else { return false };
+        match self.unit.suffix() {
+            "" => rest.is_empty(),
+            suffix => rest.strip_prefix('_') == Some(suffix),
+        }
+    }
+}
+
+/// A value that a reading cannot take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SetError {
+    /// There is no reading at this position.
+    #[error("there is no reading {0}")]
+    Position(usize),
+    /// The value is a number where a text belongs, or the like, or is out of range.
+    #[error("{0} cannot have this value")]
+    Value(&'static str),
 }
 
 macro_rules! readings {
@@ -60,6 +81,32 @@ macro_rules! readings {
                     position += 1;
                 )*
                 debug_assert_eq!(position, Self::DESCRIPTORS.len());
+            }
+
+            /// The position of the reading with this edge name.
+            pub fn position(edge_name: &str) -> Option<usize> {
+                Self::DESCRIPTORS.iter().position(|descriptor| descriptor.is_named(edge_name))
+            }
+
+            /// Sets the reading at a position, the way back of [`Self::each`].
+            ///
+            /// # Errors
+            /// No such position, or a value of another kind or out of range; nothing changes then.
+            pub fn set(&mut self, position: usize, reading: Reading<Value<'_>>) -> Result<(), SetError> {
+                let mut at = 0;
+                $(
+                    if at == position {
+                        self.$field = match reading {
+                            Ok(value) => {
+                                Ok(<$ty as Quantity>::from_value(value).ok_or(SetError::Value(stringify!($field)))?)
+                            }
+                            Err(why) => Err(why),
+                        };
+                        return Ok(());
+                    }
+                    at += 1;
+                )*
+                Err(SetError::Position(position.max(at)))
             }
         }
     };
@@ -522,5 +569,35 @@ mod tests {
         let present: Vec<_> =
             seen.iter().filter(|(_, ok)| *ok).map(|(at, _)| Fast::DESCRIPTORS[*at].stem).collect();
         assert_eq!(present, ["power_draw"]);
+    }
+
+    #[test]
+    fn a_reading_is_found_by_its_edge_name_alone() {
+        for (position, descriptor) in Slow::DESCRIPTORS.iter().enumerate() {
+            assert_eq!(Slow::position(&descriptor.edge_name()), Some(position));
+        }
+        for wrong in
+            ["", "power_draw", "power_draw_milliwatts_", "power_draw_watts", "xpower_draw_milliwatts"]
+        {
+            assert_eq!(Fast::position(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_kind_or_out_of_range_is_refused_and_changes_nothing() {
+        let mut inventory = Inventory::absent(NoData::NotSupported);
+        let mut set = |name: &str, value: Value<'_>| {
+            let position = Inventory::position(name).expect(name);
+            inventory.set(position, Ok(value)).is_ok()
+        };
+        assert!(set("memory_total_bytes", Value::Signed(7)) && !set("memory_total_bytes", Value::Signed(-7)));
+        assert!(set("numa_node", Value::Signed(-1)) && !set("numa_node", Value::Unsigned(1 << 40)));
+        assert!(set("name", Value::Text("H200")) && !set("name", Value::Unsigned(1)));
+        assert!(set("ecc_enabled", Value::Unsigned(1)) && !set("ecc_enabled", Value::Unsigned(2)));
+        assert!(!set("ecc_enabled", Value::Text("true")));
+        assert_eq!(inventory.memory_total, Ok(Bytes(7)));
+        assert_eq!((inventory.numa_node, inventory.ecc_enabled), (Ok(-1), Ok(true)));
+        let beyond = Inventory::DESCRIPTORS.len();
+        assert_eq!(inventory.set(beyond, Err(NoData::Timeout)), Err(SetError::Position(beyond)));
     }
 }

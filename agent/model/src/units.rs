@@ -79,6 +79,20 @@ pub trait Quantity {
     const UNIT: Unit;
     /// The value without its type.
     fn value(&self) -> Value<'_>;
+    /// The way back; `None` where the value is of another kind or out of range. A number of either sign will do
+    /// where it fits, and 0 or 1 for a flag.
+    fn from_value(value: Value<'_>) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// A number of any width from a value.
+fn integer<T: TryFrom<u64> + TryFrom<i64>>(value: Value<'_>) -> Option<T> {
+    match value {
+        Value::Unsigned(number) => T::try_from(number).ok(),
+        Value::Signed(number) => T::try_from(number).ok(),
+        Value::Text(_) | Value::Flag(_) => None,
+    }
 }
 
 macro_rules! unsigned {
@@ -92,6 +106,9 @@ macro_rules! unsigned {
             const UNIT: Unit = Unit::$unit;
             fn value(&self) -> Value<'_> {
                 Value::Unsigned(u64::from(self.0))
+            }
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                integer(value).map(Self)
             }
         }
     )*};
@@ -138,12 +155,18 @@ impl Quantity for Celsius {
     fn value(&self) -> Value<'_> {
         Value::Signed(i64::from(self.0))
     }
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        integer(value).map(Self)
+    }
 }
 
 impl Quantity for String {
     const UNIT: Unit = Unit::None;
     fn value(&self) -> Value<'_> {
         Value::Text(self)
+    }
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        if let Value::Text(text) = value { Some(text.to_owned()) } else { None }
     }
 }
 
@@ -152,11 +175,22 @@ impl Quantity for bool {
     fn value(&self) -> Value<'_> {
         Value::Flag(*self)
     }
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        match value {
+            Value::Flag(flag) => Some(flag),
+            Value::Unsigned(0) | Value::Signed(0) => Some(false),
+            Value::Unsigned(1) | Value::Signed(1) => Some(true),
+            _ => None,
+        }
+    }
 }
 
 impl Quantity for i32 {
     const UNIT: Unit = Unit::None;
     fn value(&self) -> Value<'_> {
         Value::Signed(i64::from(*self))
+    }
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        integer(value)
     }
 }
