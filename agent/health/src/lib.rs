@@ -14,6 +14,7 @@ mod occupancy;
 mod rules;
 mod state;
 mod step;
+pub mod trace;
 mod transition;
 mod verbs;
 mod verdict;

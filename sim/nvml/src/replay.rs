@@ -156,9 +156,11 @@ impl Trace {
             size += line.len() as u64 + 1;
             if size > MAX_BYTES + 1 { Err(TraceError::TooLarge) } else { Ok(Some(line)) }
         };
-        if next()?.as_deref() != Some("rackmark-trace 1") {
-            return Err(line_error(1, "is not `rackmark-trace 1`"));
-        }
+        let others = match next()?.as_deref() {
+            Some("rackmark-trace 1") => false,
+            Some("rackmark-trace 2") => true,
+            _ => return Err(line_error(1, "is not `rackmark-trace 1` or `rackmark-trace 2`")),
+        };
         let (driver_version, period_ms, gpus) = head(&next()?.unwrap_or_default())?;
         let columns = next()?.unwrap_or_default();
         let wanted = ["t_ms", "gpu"].into_iter().chain(NAMES[..FAST].iter().copied());
@@ -171,7 +173,8 @@ impl Trace {
         let mut total = 0;
         while let Some(text) = next()? {
             line += 1;
-            if text.is_empty() {
+            // Version 2 records more than fast figures; a replay has no use for it.
+            if text.is_empty() || (others && text.starts_with('@')) {
                 continue;
             }
             total += 1;
@@ -351,6 +354,19 @@ mod tests {
         ] {
             assert_eq!(Trace::read(text(&rows).as_bytes()).unwrap_err().to_string(), problem);
         }
+    }
+
+    #[test]
+    fn version_2_replays_its_rows_and_version_1_has_nothing_else() {
+        let body = text(&["@0 {\"slow\":{}}", &full(0, "500"), "@7 anything", &full(1000, "600")]);
+        let newer = body.replacen("rackmark-trace 1", "rackmark-trace 2", 1);
+        assert_eq!(replayed(&newer).figures(0, 1000)[17].ok(), Some(600));
+        assert_eq!(
+            Trace::read(body.as_bytes()).unwrap_err().to_string(),
+            "line 4 of the recording has `@0 {\"slow\":{}}` as its t_ms"
+        );
+        let newest = body.replacen("rackmark-trace 1", "rackmark-trace 3", 1);
+        assert!(Trace::read(newest.as_bytes()).unwrap_err().to_string().starts_with("line 1 "));
     }
 
     proptest! {

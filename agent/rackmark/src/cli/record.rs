@@ -1,30 +1,25 @@
 //! `rackmark record`: a trace of real readings that the simulator can replay.
 //!
-//! Text, so that a trace can be read and compared: a line that names the
-//! format, one JSON object with the inventory, a CSV header, then one row per
-//! GPU and sample. A cell that is empty repeats the row before; `!reason` says
-//! why there is no value.
+//! The format is that of [`rackmark_health::trace`].
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use rackmark_health::trace::{About, TraceItem, What, Writer, XidSeen, XidSource};
 use rackmark_model::ipc::{SamplerOrder, SamplerReport};
-use rackmark_model::readings::{Descriptor, Fast, Inventory};
-use rackmark_model::{NoData, Value};
-use serde_json::{Map, Value as Json, json};
+use rackmark_model::readings::Inventory;
+use rackmark_model::{GpuEventKind, NoData};
 use tokio::time::{Instant, timeout_at};
 
 use super::one_shot::{block_on, sampler_failure};
 use super::{ConfigPath, duration};
 use crate::clock;
-use crate::control::verbs::insert;
 use crate::exit::{Code, Failure};
 use crate::sampling::link::Link;
-use crate::sampling::roster::{Gpu, Roster};
+use crate::sampling::roster::{Change, Gpu, Roster, Standing};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -40,10 +35,6 @@ pub struct Options {
     #[command(flatten)]
     config: ConfigPath,
 }
-
-/// Inventory that names one particular machine or board.
-const NAMES: [&str; 7] =
-    ["uuid", "serial", "chassis_serial", "fabric_cluster_uuid", "fabric_guid", "board_id", "pci_address"];
 
 /// Progress is told this often.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -61,27 +52,26 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     };
     let rows = block_on(async {
         let mut link = Link::open(&config, &order).await.map_err(sampler_failure)?;
-        let mut trace = Trace { out: BufWriter::new(file), began: None, last: Vec::new(), rows: 0 };
+        let mut recorder = Recorder::new(options.anonymous, order.period_ms);
+        let (mut file, mut lines) = (BufWriter::new(file), String::new());
         let mut roster = Roster::default();
         let end = Instant::now() + options.length;
         let mut tell = Instant::now() + PROGRESS;
         while let Ok(report) = timeout_at(end, link.next()).await {
             let report = report.map_err(sampler_failure)?;
-            let _ = roster.take(&report);
-            if matches!(report, SamplerReport::Sample(_)) {
-                trace
-                    .sample(&roster, options, order.period_ms)
-                    .map_err(|error| Failure::new(Code::Unavailable, error))?;
-            }
+            let changes = roster.take(&report);
+            lines.clear();
+            recorder.take(&roster, &report, &changes, clock::boot_ms(), &mut lines);
+            file.write_all(lines.as_bytes()).map_err(|error| Failure::new(Code::Unavailable, error))?;
             if Instant::now() >= tell {
                 tell += PROGRESS;
                 let left = end.saturating_duration_since(Instant::now()).as_secs();
-                let _ = writeln!(std::io::stderr(), "{} rows, {left} s left", trace.rows);
+                let _ = writeln!(std::io::stderr(), "{} rows, {left} s left", recorder.rows);
             }
         }
-        trace.out.flush().map_err(|error| Failure::new(Code::Unavailable, error))?;
+        file.flush().map_err(|error| Failure::new(Code::Unavailable, error))?;
         link.walk_away(|_| {}, |_| {});
-        Ok(trace.rows)
+        Ok(recorder.rows)
     })?;
     if rows == 0 {
         return Err(Failure::new(Code::Unavailable, "no sample was taken")
@@ -91,77 +81,126 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     Ok(Code::Ok)
 }
 
-struct Trace<W> {
-    out: W,
-    began: Option<u64>,
-    last: Vec<Vec<String>>,
+/// Turns what the sampler reports into lines of a recording.
+struct Recorder {
+    anonymous: bool,
+    period_ms: u32,
+    /// Once all GPUs are known: the writer, and `CLOCK_BOOTTIME` at the start.
+    begun: Option<(Writer, u64)>,
     rows: u64,
 }
 
-impl<W: std::io::Write> Trace<W> {
-    fn sample(&mut self, roster: &Roster, options: &Options, period_ms: u32) -> std::io::Result<()> {
-        let Some(taken) = roster.taken else { return Ok(()) };
-        // The header names the GPUs, so it waits until all of them are known.
-        if self.began.is_none() {
-            let known = |gpu: &Gpu| gpu.inventory.is_some() || gpu.absence().is_some();
-            if roster.gpus.is_empty() || !roster.gpus.iter().all(known) {
-                return Ok(());
+impl Recorder {
+    const fn new(anonymous: bool, period_ms: u32) -> Self {
+        Self { anonymous, period_ms, begun: None, rows: 0 }
+    }
+
+    /// Appends what a report says to `out`. The roster has taken it already, and `changes` are what it made of it.
+    fn take(
+        &mut self,
+        roster: &Roster,
+        report: &SamplerReport,
+        changes: &[Change],
+        now_boot_ms: u64,
+        out: &mut String,
+    ) {
+        let Some((writer, began)) = &mut self.begun else {
+            self.begin(roster, report, out);
+            return;
+        };
+        let since = |boot_ms: u64| boot_ms.saturating_sub(*began);
+        let mut write = |t_ms, what| writer.item(&TraceItem { t_ms, what }, out);
+        for change in changes {
+            let what = match change {
+                Change::Slow { slot } => roster.gpu(*slot).and_then(slow),
+                Change::Inventory { slot } => roster.gpu(*slot).and_then(inventory),
+                Change::Answering { slot, .. } | Change::Unresponsive { slot, .. } | Change::Absent { slot, .. } => {
+                    roster.gpu(*slot).map(presence)
+                }
+                Change::DriverGone { cause } => Some(What::DriverGone { cause: cause.clone() }),
+                Change::DriverBack { version } => Some(What::DriverBack { version: version.clone() }),
+                // Written from the report itself, which knows the MIG instance; a new GPU has no place in the head.
+                Change::Xid { .. } | Change::Appeared { .. } => None,
+            };
+            if let Some(what) = what {
+                write(since(now_boot_ms), what);
             }
-            self.began = Some(taken.boot_ms);
-            self.last = vec![Vec::new(); roster.gpus.len()];
-            self.out.write_all(header(roster, options.anonymous, period_ms).as_bytes())?;
         }
-        let since = taken.boot_ms.saturating_sub(self.began.unwrap_or(taken.boot_ms));
-        for (at, gpu) in roster.gpus.iter().enumerate().take(self.last.len()) {
-            let mut line = format!("{since},{at}");
-            let mut cells = Vec::with_capacity(Fast::DESCRIPTORS.len());
-            gpu.fast.each(|_, reading| cells.push(cell(reading)));
-            for (column, text) in cells.iter().enumerate() {
-                let repeated = self.last[at].get(column) == Some(text);
-                let _ = write!(line, ",{}", if repeated { "" } else { text });
+        if let SamplerReport::Event(event) = report
+            && let GpuEventKind::Xid { code } = event.kind
+        {
+            let gpu = roster.gpus.iter().find(|gpu| gpu.address == event.address);
+            let seen = XidSeen {
+                gpu: gpu.map(|gpu| gpu.identity.slot),
+                pci: Some(event.address),
+                code,
+                source: XidSource::Driver,
+                text: String::new(),
+                gpu_instance_id: event.gpu_instance_id,
+                compute_instance_id: event.compute_instance_id,
+            };
+            write(since(now_boot_ms), What::Xid(seen));
+        }
+        if let (SamplerReport::Sample(_), Some(taken)) = (report, roster.taken) {
+            for gpu in &roster.gpus {
+                write(since(taken.boot_ms), fast(gpu));
             }
-            line.push('\n');
-            self.last[at] = cells;
-            self.rows += 1;
-            self.out.write_all(line.as_bytes())?;
+            self.rows += roster.gpus.len() as u64;
         }
-        Ok(())
+    }
+
+    /// The head names the GPUs, so it waits for a sample by which all of them are known. What stands then comes first.
+    fn begin(&mut self, roster: &Roster, report: &SamplerReport, out: &mut String) {
+        let known = |gpu: &Gpu| gpu.inventory.is_some() || gpu.absence().is_some();
+        let (SamplerReport::Sample(_), Some(taken)) = (report, roster.taken) else { return };
+        if roster.gpus.is_empty() || !roster.gpus.iter().all(known) {
+            return;
+        }
+        let unknown = || Inventory::absent(NoData::NotSampled);
+        let driver = roster.driver.as_ref().and_then(|driver| driver.driver_version.clone().ok());
+        let about = About {
+            recorded_unix_ms: clock::unix_ms(),
+            period_ms: u64::from(self.period_ms),
+            driver_version: driver.unwrap_or_default(),
+            gpus: roster.gpus.iter().map(|gpu| gpu.inventory.clone().unwrap_or_else(unknown)).collect(),
+        };
+        let mut writer = Writer::begin(&about, self.anonymous, out);
+        for gpu in &roster.gpus {
+            for what in [Some(presence(gpu)), slow(gpu), Some(fast(gpu))].into_iter().flatten() {
+                writer.item(&TraceItem { t_ms: 0, what }, out);
+            }
+        }
+        self.rows = roster.gpus.len() as u64;
+        self.begun = Some((writer, taken.boot_ms));
     }
 }
 
-fn cell(reading: Result<Value<'_>, NoData>) -> String {
-    match reading {
-        Ok(Value::Unsigned(number)) => number.to_string(),
-        Ok(Value::Signed(number)) => number.to_string(),
-        Ok(Value::Flag(flag)) => u8::from(flag).to_string(),
-        Ok(Value::Text(_)) => "!not_supported".to_owned(),
-        Err(why) => format!("!{why}"),
-    }
+fn fast(gpu: &Gpu) -> What {
+    What::Fast { gpu: gpu.identity.slot, fast: Box::new(gpu.fast.clone()) }
 }
 
-fn header(roster: &Roster, anonymous: bool, period_ms: u32) -> String {
-    let gpus: Vec<Json> = roster
-        .gpus
-        .iter()
-        .map(|gpu| {
-            let mut known = Map::new();
-            if let Some(inventory) = &gpu.inventory {
-                inventory.each(|at, reading| insert(&mut known, &Inventory::DESCRIPTORS[at], reading));
-            }
-            if anonymous {
-                known.retain(|name, _| !NAMES.contains(&name.as_str()));
-            }
-            Json::Object(known)
-        })
-        .collect();
-    let driver =
-        roster.driver.as_ref().and_then(|driver| driver.driver_version.as_deref().ok()).unwrap_or("");
-    let about = json!({
-        "recorded_unix_ms": clock::unix_ms(),
-        "period_ms": period_ms,
-        "driver_version": driver,
-        "gpus": gpus,
-    });
-    let columns: Vec<String> = Fast::DESCRIPTORS.iter().map(Descriptor::edge_name).collect();
-    format!("rackmark-trace 1\n{about}\nt_ms,gpu,{}\n", columns.join(","))
+fn slow(gpu: &Gpu) -> Option<What> {
+    gpu.slow.as_ref().map(|slow| What::Slow {
+        gpu: gpu.identity.slot,
+        slow: Box::new(slow.slow.clone()),
+        nvlinks: slow.nvlinks.clone(),
+        processes: u32::try_from(slow.processes.len()).unwrap_or(u32::MAX),
+    })
 }
+
+fn inventory(gpu: &Gpu) -> Option<What> {
+    let inventory = gpu.inventory.clone()?;
+    Some(What::Inventory { gpu: gpu.identity.slot, inventory: Box::new(inventory) })
+}
+
+fn presence(gpu: &Gpu) -> What {
+    let function = match &gpu.standing {
+        Standing::Unresponsive { function } => function.clone(),
+        Standing::Answering | Standing::Slow | Standing::Absent(_) => String::new(),
+    };
+    What::Presence { gpu: gpu.identity.slot, absent: gpu.absence(), function }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;
