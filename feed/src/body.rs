@@ -1,6 +1,7 @@
 //! Bodies of messages: one type per kind, one enum over all.
 
-mod capacity;
+pub mod capacity;
+mod condition;
 mod event;
 mod reply;
 mod session;
@@ -9,7 +10,10 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
-pub use capacity::{Capacity, Field, FieldGroup, GpuCapacity, MigInstance};
+pub use capacity::{
+    Capacity, Field, FieldGroup, GpuCapacity, Maintenance, MigInstance, NodeVerdict, SlotCondition,
+};
+pub use condition::Condition;
 pub use event::{Event, EventKind, GpuRef, LossCause, Xid, XidSource};
 pub use reply::{Reply, ReplyOutcome};
 pub use session::{

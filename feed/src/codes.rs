@@ -171,3 +171,83 @@ codes! {
         ComputeAndGraphics = 2 "compute_and_graphics",
     }
 }
+
+codes! {
+    /// How much a condition matters. The order of the numbers is the order of weight.
+    pub enum Severity {
+        /// Worth knowing; nothing to do.
+        Info = 0 "info",
+        /// Someone should look at it during the day.
+        Warning = 1 "warning",
+        /// A person is needed now, or the GPU earns nothing.
+        Critical = 2 "critical",
+    }
+}
+
+impl Severity {
+    /// True for `Warning` and all above it. A severity of a later version counts as one: not knowing is no
+    /// reason to keep quiet.
+    pub const fn concerns_buyers(self) -> bool {
+        !matches!(self, Self::Info)
+    }
+}
+
+codes! {
+    /// What a person or a scheduler is to do about a condition.
+    pub enum Action {
+        /// Nothing.
+        None = 0 "none",
+        /// Start the application again; the hardware is not to blame.
+        RestartApplication = 1 "restart_application",
+        /// Ask the vendor's support.
+        ContactSupport = 2 "contact_support",
+        /// Let the work finish and give the GPU nothing new.
+        Drain = 3 "drain",
+        /// Reset the GPU after its work has ended.
+        ResetGpu = 4 "reset_gpu",
+        /// Restart the whole node.
+        RebootNode = 5 "reboot_node",
+        /// Look at seating, power, cooling, cables.
+        InspectHardware = 6 "inspect_hardware",
+        /// Replace the part.
+        ReplaceHardware = 7 "replace_hardware",
+    }
+}
+
+codes! {
+    /// What ended a condition.
+    pub enum ClearedBy {
+        /// The readings are good again.
+        Recovered = 0 "recovered",
+        /// The node was restarted.
+        Reboot = 1 "reboot",
+        /// The GPU was reset.
+        GpuReset = 2 "gpu_reset",
+        /// A person acknowledged it.
+        Acknowledged = 3 "acknowledged",
+        /// It was not seen again for long enough.
+        Expired = 4 "expired",
+        /// Another board is in the slot.
+        Replaced = 5 "replaced",
+        /// Another condition stands in its place.
+        Superseded = 6 "superseded",
+    }
+}
+
+codes! {
+    /// What moved a GPU from one state to another.
+    pub enum StateCause {
+        /// The agent saw it (processes came or went).
+        Observed = 0 "observed",
+        /// The operator said so.
+        Operator = 1 "operator",
+        /// A lease began or ended.
+        Lease = 2 "lease",
+        /// The health rules.
+        Health = 3 "health",
+        /// The driver, or its absence.
+        Driver = 4 "driver",
+        /// The agent itself (its start, its own work on the GPU).
+        Agent = 5 "agent",
+    }
+}

@@ -47,6 +47,17 @@ pub enum EncodeError {
         /// Audience of the message.
         audience: crate::fields::Audience,
     },
+    /// The content of an extension is one that a reader would refuse.
+    #[error("an extension is not as its tag says")]
+    Extension(#[from] ExtensionError),
+    /// An extension says more than the audience of the message may see.
+    #[error("extension {tag} says more than a message for {audience} may")]
+    ExtensionAudience {
+        /// Tag of the extension.
+        tag: u16,
+        /// Audience of the message.
+        audience: crate::fields::Audience,
+    },
     /// A list of fields names an id twice.
     #[error("field {field} stands twice in a list")]
     FieldTwice {
@@ -161,6 +172,35 @@ pub enum DecodeError {
     /// The signature does not fit the bytes and the key.
     #[error("signature does not fit")]
     Signature,
+}
+
+/// Why the content of an extension is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtensionError {
+    /// The bytes are not what the tag says.
+    #[error("extension {tag} does not parse")]
+    Content {
+        /// Its tag.
+        tag: u16,
+        /// What the parser said.
+        #[source]
+        source: postcard::Error,
+    },
+    /// Bytes follow the content.
+    #[error("{count} bytes follow the content of extension {tag}")]
+    Trailing {
+        /// Its tag.
+        tag: u16,
+        /// How many bytes follow.
+        count: usize,
+    },
+    /// It stands twice, but may stand once.
+    #[error("extension {tag} stands twice")]
+    Twice {
+        /// Its tag.
+        tag: u16,
+    },
 }
 
 /// Why a key cannot be used.

@@ -3,15 +3,17 @@
 //! The decoded part is for reading; nothing in it says that a signature fits.
 //! Who wants to be sure takes the bytes out with [`from_json`] and verifies them.
 
+mod capacity;
 mod downlink;
+mod event;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 
 use crate::body::{
-    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, Reply,
-    SessionRecord, Status, TelemetrySlow,
+    Body, Capacity, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, Reply, SessionRecord, Status,
+    TelemetrySlow,
 };
 use crate::error::DecodeError;
 use crate::extension::Extension;
@@ -129,7 +131,7 @@ impl Writer<'_> {
     fn body(&mut self, body: &Body) -> Json {
         match body {
             Body::Session(record) => session(record),
-            Body::Event(event) => self::event(event),
+            Body::Event(event) => event::event(event),
             Body::Telemetry(batch) => self.telemetry(batch),
             Body::TelemetrySlow(slow) => self.slow(slow),
             Body::Status(status) => self::status(status),
@@ -186,13 +188,15 @@ impl Writer<'_> {
                 })
             })
             .collect();
-        json!({
+        let mut document = json!({
             "audience": code(capacity.audience.name(), capacity.audience.code()),
             "simulated": capacity.simulated,
             "groups": self.groups(&capacity.groups),
             "gpus": gpus,
             "extensions": extensions(&capacity.extensions),
-        })
+        });
+        capacity::known_extensions(capacity, &mut document);
+        document
     }
 
     fn slow(&mut self, slow: &TelemetrySlow) -> Json {
@@ -299,66 +303,6 @@ fn reply(reply: &Reply) -> Json {
         "reason": reply.reason,
         "extensions": extensions(&reply.extensions),
     })
-}
-
-fn event(event: &Event) -> Json {
-    let gpu = event.gpu.as_ref().map(|gpu| {
-        json!({
-            "slot": gpu.slot,
-            "index": gpu.index,
-            "uuid": gpu.uuid,
-            "serial": gpu.serial,
-            "pci_address": gpu.pci_address,
-        })
-    });
-    json!({
-        "occurred_unix_ms": event.occurred_unix_ms,
-        "kind": code(event.kind.name(), event.kind.code()),
-        "details": details(&event.kind),
-        "gpu": gpu,
-        "extensions": extensions(&event.extensions),
-    })
-}
-
-fn details(kind: &EventKind) -> Json {
-    match kind {
-        EventKind::Xid(xid) => json!({
-            "code": xid.code,
-            "source": code(xid.source.name(), xid.source.code()),
-            "text": xid.text,
-            "pid": xid.pid,
-            "process": xid.process,
-            "gpu_instance_id": xid.gpu_instance_id,
-            "compute_instance_id": xid.compute_instance_id,
-            "caused_by": xid.caused_by,
-        }),
-        EventKind::GpuUnresponsive { call, since_unix_ms } => {
-            json!({ "call": call, "since_unix_ms": since_unix_ms })
-        }
-        EventKind::DriverBack { version } => json!({ "version": version }),
-        EventKind::SamplerRestarted { reason } | EventKind::SpoolUnwritable { reason } => {
-            json!({ "reason": reason })
-        }
-        EventKind::Paused { until_unix_ms } => json!({ "until_unix_ms": until_unix_ms }),
-        EventKind::RecordsLost { stream, epoch, from_seq, to_seq, cause } => json!({
-            "stream": code(stream.name(), stream.code()),
-            "epoch": epoch.to_string(),
-            "from_seq": from_seq,
-            "to_seq": to_seq,
-            "cause": code(cause.name(), cause.code()),
-        }),
-        EventKind::SpoolReplaced { old_epoch } => json!({ "old_epoch": old_epoch.to_string() }),
-        EventKind::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
-        EventKind::GpuLost
-        | EventKind::GpuRestored
-        | EventKind::GpuResponsive
-        | EventKind::GpuSuspended
-        | EventKind::GpuHandedOver
-        | EventKind::DriverGone
-        | EventKind::Resumed
-        | EventKind::ConfigReloaded
-        | EventKind::SpoolWritable => json!({}),
-    }
 }
 
 fn nvlink(link: &NvLink) -> Json {

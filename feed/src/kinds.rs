@@ -14,6 +14,12 @@ pub(crate) struct Text(
     #[serde(deserialize_with = "limits::text::<_, { limits::TEXT_BYTES }>")] pub(crate) String,
 );
 
+/// A name within the limit, alone or in a tuple.
+#[derive(Deserialize)]
+pub(crate) struct Name(
+    #[serde(deserialize_with = "limits::text::<_, { limits::NAME_BYTES }>")] pub(crate) String,
+);
+
 /// Parses a payload that must be used up whole.
 pub(crate) fn whole<T: DeserializeOwned>(payload: &[u8]) -> Result<T, &'static str> {
     match postcard::take_from_bytes(payload) {

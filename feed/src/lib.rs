@@ -35,17 +35,21 @@ pub mod topic;
 pub mod value;
 
 pub use body::{
-    Body, Capacity, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow, LossCause,
-    MigInstance, NvLink, PreviousSession, Process, Reply, ReplyOutcome, SessionClaim, SessionRecord,
-    SessionRecordError, Status, StreamEnd, TelemetrySlow, Xid, XidSource,
+    Body, Capacity, Condition, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow,
+    LossCause, Maintenance, MigInstance, NodeVerdict, NvLink, PreviousSession, Process, Reply, ReplyOutcome,
+    SessionClaim, SessionRecord, SessionRecordError, SlotCondition, Status, StreamEnd, TelemetrySlow, Xid,
+    XidSource,
 };
-pub use codes::{ClaimClass, GpuState, NodeState, NvLinkRemote, ProcessKind, Verdict};
+pub use codes::{
+    Action, ClaimClass, ClearedBy, GpuState, NodeState, NvLinkRemote, ProcessKind, Severity, StateCause,
+    Verdict,
+};
 pub use consumer::Consumer;
 pub use downlink::{
     Command, Downlink, DownlinkBody, DownlinkRefusal, StreamBelow, Verb, VerifiedDownlink, Watermark,
     seal_downlink,
 };
-pub use error::{DecodeError, EncodeError, KeyError, LimitError};
+pub use error::{DecodeError, EncodeError, ExtensionError, KeyError, LimitError};
 pub use extension::{Extension, Extensions};
 pub use fields::{Audience, FAST_FIELDS};
 pub use frame::{Frame, Header, Message, Verified, seal};

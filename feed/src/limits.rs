@@ -39,6 +39,8 @@ pub const CELLS: usize = 1 << 19;
 pub const EXTENSIONS: usize = 16;
 /// Longest extension in bytes.
 pub const EXTENSION_BYTES: usize = 4096;
+/// Most entries of the list in one extension. A condition takes 8 bytes or more, so no more fit.
+pub const EXTENSION_ENTRIES: usize = 512;
 /// Longest payload of an event kind in bytes.
 pub const EVENT_BYTES: usize = 2048;
 /// Longest downlink frame in bytes, signature included. A node parses these from senders that it has not

@@ -1,6 +1,14 @@
 //! Capacity level: what the node has, per audience.
 
+mod extensions;
+
 use serde::{Deserialize, Serialize};
+
+pub use extensions::{
+    CONDITION_EXTENSIONS, CONDITIONS, MAINTENANCE, MAINTENANCE_EXTENSIONS, Maintenance, NODE_VERDICT,
+    NodeVerdict, SlotCondition, conditions_extensions, conditions_extensions_within, maintenance_extensions,
+    node_verdict_extension,
+};
 
 use crate::codes::{ClaimClass, GpuState, Verdict};
 use crate::error::{EncodeError, LimitError};
@@ -98,7 +106,9 @@ impl Capacity {
     }
 
     /// This message cut down for a wider audience: fields that the audience may not see are left out,
-    /// empty groups go with them; states, verdicts and slots stay.
+    /// empty groups go with them; states, verdicts and slots stay. Of the extensions the public keeps the node's
+    /// verdict and the times of maintenance; buyers also the reasons of both, and conditions from warning up
+    /// without their detail; extensions that this version does not know go to the operator only.
     #[must_use]
     pub fn for_audience(&self, audience: Audience) -> Self {
         let groups = |groups: &[FieldGroup]| -> Vec<FieldGroup> {
@@ -128,8 +138,7 @@ impl Capacity {
                         .collect(),
                 })
                 .collect(),
-            // An extension says nothing about its audience, so it goes to the strictest only.
-            extensions: if audience == self.audience { self.extensions.clone() } else { Vec::new() },
+            extensions: extensions::visible(&self.extensions, audience),
         }
     }
 
@@ -143,7 +152,8 @@ impl Capacity {
             check_groups(&gpu.groups, self.audience)?;
             check_mig(&gpu.mig, self.audience)?;
         }
-        Ok(extension::check(&self.extensions)?)
+        extension::check(&self.extensions)?;
+        extensions::check(self)
     }
 }
 

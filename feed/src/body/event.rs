@@ -3,11 +3,12 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::codes::codes;
+use super::condition::{self, Condition};
+use crate::codes::{ClearedBy, GpuState, StateCause, Verdict, codes};
 use crate::error::LimitError;
 use crate::extension::{self, Extension, Extensions};
 use crate::ids::{SpoolEpoch, Stream};
-use crate::kinds::{self, Text, whole};
+use crate::kinds::{self, Name, Text, whole};
 use crate::limits;
 
 /// Something happened.
@@ -158,6 +159,108 @@ pub enum EventKind {
     },
     /// 16: the spool can be written again.
     SpoolWritable,
+    /// 17: something is wrong with the GPU, or with the node when the event names none.
+    ConditionRaised {
+        /// What.
+        condition: Condition,
+    },
+    /// 18: a condition has ended.
+    ConditionCleared {
+        /// The condition's code.
+        code: String,
+        /// The condition's key.
+        key: u32,
+        /// Since when it stood, milliseconds since 1970.
+        since_unix_ms: u64,
+        /// What ended it.
+        by: ClearedBy,
+    },
+    /// 19: the health rules say something else about the GPU, or about the node when the event names none.
+    VerdictChanged {
+        /// The verdict before.
+        from: Verdict,
+        /// The verdict now.
+        to: Verdict,
+        /// Why, for people.
+        reason: String,
+    },
+    /// 20: the GPU is in another state.
+    StateChanged {
+        /// The state before.
+        from: GpuState,
+        /// The state now.
+        to: GpuState,
+        /// What moved it.
+        cause: StateCause,
+        /// Why, for people.
+        reason: String,
+    },
+    /// 21: one XID on one GPU has stopped repeating: all its repeats, both witnesses together.
+    IncidentEnded {
+        /// XID number.
+        xid: u32,
+        /// How often it happened.
+        count: u64,
+        /// The first time, milliseconds since 1970.
+        first_unix_ms: u64,
+        /// The last time, milliseconds since 1970.
+        last_unix_ms: u64,
+        /// How often the driver library said so.
+        by_driver: u64,
+        /// How often the kernel log said so.
+        by_kernel_log: u64,
+    },
+    /// 22: the operator took the GPU (the node, when the event names none) out for work on it.
+    MaintenanceStarted {
+        /// When it is to end, milliseconds since 1970.
+        until_unix_ms: u64,
+        /// Why, for people.
+        reason: String,
+    },
+    /// 23: that is over.
+    MaintenanceEnded,
+    /// 24: the node's clock was set.
+    ClockStepped {
+        /// How far, milliseconds; forward is positive.
+        by_ms: i64,
+    },
+    /// 25: the kernel log was overwritten before it was read.
+    KernelLogLost {
+        /// How many records are gone.
+        records: u64,
+    },
+    /// 26: an NVSwitch reported an error (SXid).
+    SxId {
+        /// SXid number.
+        code: u32,
+        /// Whether the driver calls it fatal, where it says.
+        fatal: Option<bool>,
+        /// PCI address of the switch.
+        pci_address: String,
+        /// The kernel's words, shortened.
+        text: String,
+    },
+    /// 27: a lease on the GPU began.
+    LeaseStarted {
+        /// Name of the lease.
+        lease: String,
+        /// When it is to end, milliseconds since 1970, if that is agreed.
+        until_unix_ms: Option<u64>,
+    },
+    /// 28: a lease on the GPU ended.
+    LeaseEnded {
+        /// Name of the lease.
+        lease: String,
+    },
+    /// 29: a person has seen a condition.
+    Acknowledged {
+        /// The condition's code.
+        code: String,
+        /// The condition's key.
+        key: u32,
+        /// Who, as far as the agent knows.
+        by: String,
+    },
     /// A kind that this version does not know, with its payload.
     Unrecognised {
         /// The kind number.
@@ -188,6 +291,19 @@ impl EventKind {
             Self::SpoolReplaced { .. } => 14,
             Self::SpoolUnwritable { .. } => 15,
             Self::SpoolWritable => 16,
+            Self::ConditionRaised { .. } => 17,
+            Self::ConditionCleared { .. } => 18,
+            Self::VerdictChanged { .. } => 19,
+            Self::StateChanged { .. } => 20,
+            Self::IncidentEnded { .. } => 21,
+            Self::MaintenanceStarted { .. } => 22,
+            Self::MaintenanceEnded => 23,
+            Self::ClockStepped { .. } => 24,
+            Self::KernelLogLost { .. } => 25,
+            Self::SxId { .. } => 26,
+            Self::LeaseStarted { .. } => 27,
+            Self::LeaseEnded { .. } => 28,
+            Self::Acknowledged { .. } => 29,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -212,6 +328,19 @@ impl EventKind {
             Self::SpoolReplaced { .. } => "spool_replaced",
             Self::SpoolUnwritable { .. } => "spool_unwritable",
             Self::SpoolWritable => "spool_writable",
+            Self::ConditionRaised { .. } => "condition_raised",
+            Self::ConditionCleared { .. } => "condition_cleared",
+            Self::VerdictChanged { .. } => "verdict_changed",
+            Self::StateChanged { .. } => "state_changed",
+            Self::IncidentEnded { .. } => "incident_ended",
+            Self::MaintenanceStarted { .. } => "maintenance_started",
+            Self::MaintenanceEnded => "maintenance_ended",
+            Self::ClockStepped { .. } => "clock_stepped",
+            Self::KernelLogLost { .. } => "kernel_log_lost",
+            Self::SxId { .. } => "sxid",
+            Self::LeaseStarted { .. } => "lease_started",
+            Self::LeaseEnded { .. } => "lease_ended",
+            Self::Acknowledged { .. } => "acknowledged",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -227,7 +356,8 @@ impl EventKind {
             | Self::DriverGone
             | Self::Resumed
             | Self::ConfigReloaded
-            | Self::SpoolWritable => Ok(Vec::new()),
+            | Self::SpoolWritable
+            | Self::MaintenanceEnded => Ok(Vec::new()),
             Self::GpuUnresponsive { call, since_unix_ms } => postcard::to_allocvec(&(call, since_unix_ms)),
             Self::DriverBack { version: text }
             | Self::SamplerRestarted { reason: text }
@@ -237,6 +367,28 @@ impl EventKind {
                 postcard::to_allocvec(&(stream, epoch, from_seq, to_seq, cause))
             }
             Self::SpoolReplaced { old_epoch } => postcard::to_allocvec(old_epoch),
+            Self::ConditionRaised { condition } => postcard::to_allocvec(condition),
+            Self::ConditionCleared { code, key, since_unix_ms, by } => {
+                postcard::to_allocvec(&(code, key, since_unix_ms, by))
+            }
+            Self::VerdictChanged { from, to, reason } => postcard::to_allocvec(&(from, to, reason)),
+            Self::StateChanged { from, to, cause, reason } => {
+                postcard::to_allocvec(&(from, to, cause, reason))
+            }
+            Self::IncidentEnded { xid, count, first_unix_ms, last_unix_ms, by_driver, by_kernel_log } => {
+                postcard::to_allocvec(&(xid, count, first_unix_ms, last_unix_ms, by_driver, by_kernel_log))
+            }
+            Self::MaintenanceStarted { until_unix_ms, reason } => {
+                postcard::to_allocvec(&(until_unix_ms, reason))
+            }
+            Self::ClockStepped { by_ms } => postcard::to_allocvec(by_ms),
+            Self::KernelLogLost { records } => postcard::to_allocvec(records),
+            Self::SxId { code, fatal, pci_address, text } => {
+                postcard::to_allocvec(&(code, fatal, pci_address, text))
+            }
+            Self::LeaseStarted { lease, until_unix_ms } => postcard::to_allocvec(&(lease, until_unix_ms)),
+            Self::LeaseEnded { lease } => postcard::to_allocvec(lease),
+            Self::Acknowledged { code, key, by } => postcard::to_allocvec(&(code, key, by)),
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
     }
@@ -266,6 +418,43 @@ impl EventKind {
             14 => Self::SpoolReplaced { old_epoch: whole(payload)? },
             15 => Self::SpoolUnwritable { reason: whole::<Text>(payload)?.0 },
             16 => whole(payload).map(|()| Self::SpoolWritable)?,
+            17 => Self::ConditionRaised { condition: whole(payload)? },
+            18 => {
+                let (code, key, since_unix_ms, by): (Name, _, _, _) = whole(payload)?;
+                Self::ConditionCleared { code: code.0, key, since_unix_ms, by }
+            }
+            19 => {
+                let (from, to, reason): (_, _, Text) = whole(payload)?;
+                Self::VerdictChanged { from, to, reason: reason.0 }
+            }
+            20 => {
+                let (from, to, cause, reason): (_, _, _, Text) = whole(payload)?;
+                Self::StateChanged { from, to, cause, reason: reason.0 }
+            }
+            21 => {
+                let (xid, count, first_unix_ms, last_unix_ms, by_driver, by_kernel_log) = whole(payload)?;
+                Self::IncidentEnded { xid, count, first_unix_ms, last_unix_ms, by_driver, by_kernel_log }
+            }
+            22 => {
+                let (until_unix_ms, reason): (u64, Text) = whole(payload)?;
+                Self::MaintenanceStarted { until_unix_ms, reason: reason.0 }
+            }
+            23 => whole(payload).map(|()| Self::MaintenanceEnded)?,
+            24 => Self::ClockStepped { by_ms: whole(payload)? },
+            25 => Self::KernelLogLost { records: whole(payload)? },
+            26 => {
+                let (code, fatal, pci_address, text): (_, _, Text, Text) = whole(payload)?;
+                Self::SxId { code, fatal, pci_address: pci_address.0, text: text.0 }
+            }
+            27 => {
+                let (lease, until_unix_ms): (Text, _) = whole(payload)?;
+                Self::LeaseStarted { lease: lease.0, until_unix_ms }
+            }
+            28 => Self::LeaseEnded { lease: whole::<Text>(payload)?.0 },
+            29 => {
+                let (code, key, by): (Name, _, Text) = whole(payload)?;
+                Self::Acknowledged { code: code.0, key, by: by.0 }
+            }
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })
     }
@@ -301,6 +490,22 @@ impl Event {
             EventKind::DriverBack { version } => text("bytes of the driver version", version)?,
             EventKind::SamplerRestarted { reason } => text("bytes of the restart reason", reason)?,
             EventKind::SpoolUnwritable { reason } => text("bytes of the spool's reason", reason)?,
+            EventKind::ConditionRaised { condition } => condition.check()?,
+            EventKind::ConditionCleared { code, .. } => condition::check_code(code)?,
+            EventKind::VerdictChanged { reason, .. } => text("bytes of the verdict's reason", reason)?,
+            EventKind::StateChanged { reason, .. } => text("bytes of the state's reason", reason)?,
+            EventKind::MaintenanceStarted { reason, .. } => text("bytes of the maintenance reason", reason)?,
+            EventKind::SxId { pci_address, text: words, .. } => {
+                text("bytes of the switch's pci address", pci_address)?;
+                text("bytes of the sxid text", words)?;
+            }
+            EventKind::LeaseStarted { lease, .. } | EventKind::LeaseEnded { lease } => {
+                text("bytes of the lease name", lease)?;
+            }
+            EventKind::Acknowledged { code, by, .. } => {
+                condition::check_code(code)?;
+                text("bytes of who acknowledges", by)?;
+            }
             EventKind::Unrecognised { payload, .. } => {
                 limits::check("bytes of the event payload", payload.len(), limits::EVENT_BYTES)?;
             }

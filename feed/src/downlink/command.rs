@@ -4,10 +4,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DownlinkRefusal;
-use crate::error::EncodeError;
+use crate::error::{EncodeError, LimitError};
 use crate::extension::{self, Extension, Extensions};
 use crate::ids::{NodeId, SessionId, SpoolEpoch, Stream};
-use crate::kinds::{self, whole};
+use crate::kinds::{self, Name, Text, whole};
 use crate::{limits, topic};
 
 /// How far ahead of the node's clock a command may expire, milliseconds. A node remembers the nonce of each
@@ -50,6 +50,67 @@ pub enum Verb {
         /// Last number.
         to_seq: u64,
     },
+    /// 1: a person has seen a condition.
+    Acknowledge {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+        /// The condition's code.
+        code: String,
+        /// The condition's key.
+        key: u32,
+    },
+    /// 2: work on the GPU or node begins.
+    MaintenanceStart {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+        /// When it is to end, milliseconds since 1970.
+        until_unix_ms: u64,
+        /// Why, for people.
+        reason: String,
+    },
+    /// 3: the work is over.
+    MaintenanceEnd {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+    },
+    /// 4: a lease on the GPU begins.
+    LeaseStart {
+        /// The GPU by slot, UUID, serial number or PCI address.
+        gpu: String,
+        /// Name of the lease.
+        lease: String,
+        /// When it is to end, milliseconds since 1970, if that is agreed.
+        until_unix_ms: Option<u64>,
+    },
+    /// 5: a lease ends, on every GPU that it is on.
+    LeaseEnd {
+        /// Name of the lease.
+        lease: String,
+    },
+    /// 6: running work may finish, nothing new is placed.
+    Drain {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// 7: new work may be placed again.
+    Undrain {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+    },
+    /// 8: close the driver handles for a time.
+    Pause {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+        /// For how long, milliseconds.
+        for_ms: u64,
+    },
+    /// 9: open them again.
+    Resume {
+        /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
+        gpu: Option<String>,
+    },
     /// A verb that this version does not know, with its payload.
     Unrecognised {
         /// The verb number.
@@ -60,10 +121,33 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The name of every verb that this version knows, by rising number: the topics to subscribe to.
+    pub const NAMES: &'static [&'static str] = &[
+        "resend",
+        "acknowledge",
+        "maintenance_start",
+        "maintenance_end",
+        "lease_start",
+        "lease_end",
+        "drain",
+        "undrain",
+        "pause",
+        "resume",
+    ];
+
     /// The verb number on the wire.
     pub const fn code(&self) -> u16 {
         match self {
             Self::Resend { .. } => 0,
+            Self::Acknowledge { .. } => 1,
+            Self::MaintenanceStart { .. } => 2,
+            Self::MaintenanceEnd { .. } => 3,
+            Self::LeaseStart { .. } => 4,
+            Self::LeaseEnd { .. } => 5,
+            Self::Drain { .. } => 6,
+            Self::Undrain { .. } => 7,
+            Self::Pause { .. } => 8,
+            Self::Resume { .. } => 9,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -72,6 +156,15 @@ impl Verb {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Resend { .. } => "resend",
+            Self::Acknowledge { .. } => "acknowledge",
+            Self::MaintenanceStart { .. } => "maintenance_start",
+            Self::MaintenanceEnd { .. } => "maintenance_end",
+            Self::LeaseStart { .. } => "lease_start",
+            Self::LeaseEnd { .. } => "lease_end",
+            Self::Drain { .. } => "drain",
+            Self::Undrain { .. } => "undrain",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -81,8 +174,47 @@ impl Verb {
             Self::Resend { stream, epoch, from_seq, to_seq } => {
                 postcard::to_allocvec(&(stream, epoch, from_seq, to_seq))
             }
+            Self::Acknowledge { gpu, code, key } => postcard::to_allocvec(&(gpu, code, key)),
+            Self::MaintenanceStart { gpu, until_unix_ms, reason } => {
+                postcard::to_allocvec(&(gpu, until_unix_ms, reason))
+            }
+            Self::MaintenanceEnd { gpu } | Self::Undrain { gpu } | Self::Resume { gpu } => {
+                postcard::to_allocvec(gpu)
+            }
+            Self::LeaseStart { gpu, lease, until_unix_ms } => {
+                postcard::to_allocvec(&(gpu, lease, until_unix_ms))
+            }
+            Self::LeaseEnd { lease } => postcard::to_allocvec(lease),
+            Self::Drain { gpu, reason } => postcard::to_allocvec(&(gpu, reason)),
+            Self::Pause { gpu, for_ms } => postcard::to_allocvec(&(gpu, for_ms)),
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
+    }
+
+    /// The limits that the parser of a payload holds, on the sending side.
+    fn check(&self) -> Result<(), LimitError> {
+        let (gpu, words): (Option<&str>, &str) = match self {
+            Self::Resend { .. } => (None, ""),
+            Self::Acknowledge { gpu, code, .. } => {
+                limits::check("bytes of the condition's code", code.len(), limits::NAME_BYTES)?;
+                (gpu.as_deref(), "")
+            }
+            Self::MaintenanceStart { gpu, reason, .. } | Self::Drain { gpu, reason } => {
+                (gpu.as_deref(), reason)
+            }
+            Self::MaintenanceEnd { gpu }
+            | Self::Undrain { gpu }
+            | Self::Resume { gpu }
+            | Self::Pause { gpu, .. } => (gpu.as_deref(), ""),
+            Self::LeaseStart { gpu, lease, .. } => (Some(gpu), lease),
+            Self::LeaseEnd { lease } => (None, lease),
+            Self::Unrecognised { payload, .. } => {
+                limits::check("bytes of the verb's payload", payload.len(), limits::VERB_BYTES)?;
+                (None, "")
+            }
+        };
+        limits::check("bytes of the name of a gpu", gpu.unwrap_or_default().len(), limits::TEXT_BYTES)?;
+        limits::check("bytes of a text of the verb", words.len(), limits::TEXT_BYTES)
     }
 
     fn from_wire(code: u16, payload: &[u8]) -> Result<Self, &'static str> {
@@ -91,9 +223,37 @@ impl Verb {
                 let (stream, epoch, from_seq, to_seq) = whole(payload)?;
                 Self::Resend { stream, epoch, from_seq, to_seq }
             }
+            1 => {
+                let (gpu, code, key): (Option<Text>, Name, u32) = whole(payload)?;
+                Self::Acknowledge { gpu: plain(gpu), code: code.0, key }
+            }
+            2 => {
+                let (gpu, until_unix_ms, reason): (Option<Text>, u64, Text) = whole(payload)?;
+                Self::MaintenanceStart { gpu: plain(gpu), until_unix_ms, reason: reason.0 }
+            }
+            3 => Self::MaintenanceEnd { gpu: plain(whole(payload)?) },
+            4 => {
+                let (gpu, lease, until_unix_ms): (Text, Text, Option<u64>) = whole(payload)?;
+                Self::LeaseStart { gpu: gpu.0, lease: lease.0, until_unix_ms }
+            }
+            5 => Self::LeaseEnd { lease: whole::<Text>(payload)?.0 },
+            6 => {
+                let (gpu, reason): (Option<Text>, Text) = whole(payload)?;
+                Self::Drain { gpu: plain(gpu), reason: reason.0 }
+            }
+            7 => Self::Undrain { gpu: plain(whole(payload)?) },
+            8 => {
+                let (gpu, for_ms): (Option<Text>, u64) = whole(payload)?;
+                Self::Pause { gpu: plain(gpu), for_ms }
+            }
+            9 => Self::Resume { gpu: plain(whole(payload)?) },
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })
     }
+}
+
+fn plain(text: Option<Text>) -> Option<String> {
+    text.map(|text| text.0)
 }
 
 impl Serialize for Verb {
@@ -130,12 +290,12 @@ impl Command {
         if expires_unix_ms - now_unix_ms > COMMAND_AHEAD_MS {
             return Err(DownlinkRefusal::TooFarAhead { expires_unix_ms });
         }
-        match self.verb {
-            Verb::Resend { from_seq, to_seq, .. } if from_seq > to_seq => {
+        match &self.verb {
+            &Verb::Resend { from_seq, to_seq, .. } if from_seq > to_seq => {
                 Err(DownlinkRefusal::EmptyRange { from_seq, to_seq })
             }
-            Verb::Unrecognised { code, .. } => Err(DownlinkRefusal::UnknownVerb { code }),
-            Verb::Resend { .. } => Ok(()),
+            &Verb::Unrecognised { code, .. } => Err(DownlinkRefusal::UnknownVerb { code }),
+            _ => Ok(()),
         }
     }
 
@@ -155,9 +315,7 @@ impl Command {
         if !topic::is_name(&self.consumer) {
             return Err(EncodeError::Name { name: self.consumer.chars().take(limits::NAME_BYTES).collect() });
         }
-        if let Verb::Unrecognised { payload, .. } = &self.verb {
-            limits::check("bytes of the verb's payload", payload.len(), limits::VERB_BYTES)?;
-        }
+        self.verb.check()?;
         Ok(extension::check(&self.extensions)?)
     }
 }

@@ -83,4 +83,5 @@ pub(super) static TABLE: &[FieldInfo] = &table![Inventory;
     176 "fabric_guid" u O "" "GUID of the GPU on the fabric, from its first 8 bytes; nvmlDeviceGetPlatformInfo.ibGuid.",
     177 "application_clock_graphics_megahertz" u O "megahertz" "Graphics clock set for applications; nvmlDeviceGetApplicationsClock(GRAPHICS).",
     178 "application_clock_memory_megahertz" u O "megahertz" "Memory clock set for applications; nvmlDeviceGetApplicationsClock(MEM).",
+    179 "physical_slot" t O "" "Slot of the chassis that the board sits in, as the firmware numbers it; /sys/bus/pci/slots.",
 ];

@@ -49,6 +49,17 @@ fn command(command: &Command) -> Json {
             "from_seq": from_seq,
             "to_seq": to_seq,
         }),
+        Verb::Acknowledge { gpu, code, key } => json!({ "gpu": gpu, "code": code, "key": key }),
+        Verb::MaintenanceStart { gpu, until_unix_ms, reason } => {
+            json!({ "gpu": gpu, "until_unix_ms": until_unix_ms, "reason": reason })
+        }
+        Verb::MaintenanceEnd { gpu } | Verb::Undrain { gpu } | Verb::Resume { gpu } => json!({ "gpu": gpu }),
+        Verb::LeaseStart { gpu, lease, until_unix_ms } => {
+            json!({ "gpu": gpu, "lease": lease, "until_unix_ms": until_unix_ms })
+        }
+        Verb::LeaseEnd { lease } => json!({ "lease": lease }),
+        Verb::Drain { gpu, reason } => json!({ "gpu": gpu, "reason": reason }),
+        Verb::Pause { gpu, for_ms } => json!({ "gpu": gpu, "for_ms": for_ms }),
         Verb::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
     };
     json!({
