@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1` writes them; otherwise a difference fails.
 
+mod messages;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,7 +56,8 @@ fn codes() -> String {
     let lists = code_lists!(
         "Stream" Stream, "Audience" Audience, "Claim class" ClaimClass, "Node state" NodeState,
         "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind,
-        "Loss cause" LossCause, "Reply outcome" ReplyOutcome
+        "Loss cause" LossCause, "Reply outcome" ReplyOutcome, "Severity" Severity, "Action" Action,
+        "Cleared by" ClearedBy, "State cause" StateCause
     );
     let reasons = NoData::REASONS.iter().map(|reason| (reason.to_number(), reason.name()));
     lists + code_list("Reasons for absent values", reasons).trim_end() + "\n"
@@ -120,6 +123,9 @@ fn limit_table() -> String {
         ("Cells in a batch (samples × GPUs × columns)", limits::CELLS),
         ("Extensions of a body", limits::EXTENSIONS),
         ("Bytes of an extension", limits::EXTENSION_BYTES),
+        ("Entries in the list of an extension", limits::EXTENSION_ENTRIES),
+        ("Extensions that a writer fills with conditions", body::capacity::CONDITION_EXTENSIONS),
+        ("Extensions that a writer fills with maintenance", body::capacity::MAINTENANCE_EXTENSIONS),
         ("Bytes of an event payload", limits::EVENT_BYTES),
         ("Bytes of a verb's payload", limits::VERB_BYTES),
     ] {
@@ -202,6 +208,20 @@ fn the_page_states_the_constants() {
         assert!(row.contains(&format!("| {audience} |")), "{row}");
         assert!(row.ends_with(if stream.is_retained() { "| yes |" } else { "| no |" }), "{row}");
     }
+}
+
+/// Every kind of event has a row with its number and name.
+#[test]
+fn the_page_lists_the_kinds_of_events() {
+    let page = std::fs::read_to_string(root().join("../docs/feed.md")).expect("docs/feed.md");
+    let events = messages::events().into_iter().chain(messages::conditions::events());
+    let mut numbers = std::collections::BTreeSet::new();
+    for (_, event) in events.filter(|(_, event)| !matches!(event.kind, EventKind::Unrecognised { .. })) {
+        let row = format!("\n| {} | `{}` | ", event.kind.code(), event.kind.name());
+        assert!(page.contains(&row), "{row}");
+        numbers.insert(event.kind.code());
+    }
+    assert_eq!(numbers, (0..30).collect());
 }
 
 /// Each refusal of a node has a row that says which kinds of downlink messages it is for.

@@ -248,6 +248,42 @@ fn a_command_has_a_known_verb_a_range_and_the_topic_of_its_verb() {
     assert_eq!(command(resend()).check_topic("drain"), Err(DownlinkRefusal::OtherVerb { found: "resend" }));
 }
 
+/// Every verb has a number, a name that can stand in a topic, and is one that a node checks and accepts.
+#[test]
+fn every_verb_is_listed_by_its_number_and_can_be_a_topic() {
+    let mut seen = vec![false; Verb::NAMES.len()];
+    let verbs = messages::conditions::verbs().into_iter().map(|(_, verb)| verb);
+    for verb in verbs.chain([resend()]) {
+        let at = usize::from(verb.code());
+        assert_eq!(Verb::NAMES[at], verb.name());
+        assert!(topic::command("berlin-1", "r07-u12", verb.name()).is_ok(), "{}", verb.name());
+        assert_eq!(command(verb.clone()).check(&node(), &session(), NOW), Ok(()));
+        assert_eq!(command(verb.clone()).check_topic(verb.name()), Ok(()));
+        seen[at] = true;
+    }
+    assert!(seen.iter().all(|seen| *seen), "{seen:?}");
+    let page = include_str!("../../docs/feed.md");
+    for (number, name) in Verb::NAMES.iter().enumerate() {
+        assert!(page.contains(&format!("\n| {number} | `{name}` | ")), "no row for {name}");
+    }
+}
+
+#[test]
+fn every_verb_payload_is_used_up_whole_and_parsed_whole() {
+    for (name, verb) in messages::conditions::verbs() {
+        let wire = postcard::to_allocvec(&verb).expect("verb");
+        let (code, payload): (u16, &[u8]) = postcard::from_bytes(&wire).expect("code and payload");
+        let parse = |payload: &[u8]| {
+            postcard::from_bytes::<Verb>(&postcard::to_allocvec(&(code, payload)).expect("bytes"))
+        };
+        assert_eq!(parse(payload).as_ref(), Ok(&verb), "{name}");
+        for end in 0..payload.len() {
+            assert!(parse(&payload[..end]).is_err(), "{name} cut at {end}");
+        }
+        assert!(parse(&[payload, &[0]].concat()).is_err(), "{name} with a tail");
+    }
+}
+
 #[test]
 fn replies_have_a_topic_of_their_own_for_each_consumer() {
     let topic = topic::reply("berlin-1", "r07-u12", CONSUMER).expect("good names");

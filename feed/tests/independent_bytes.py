@@ -97,6 +97,8 @@ class Bytes:
             value = bool(byte)
         elif kind == "text":
             value = self.take(self.limited(512)).decode("utf-8")
+        elif kind == "name":
+            value = self.take(self.limited(64)).decode("utf-8")
         elif kind == "bytes":
             value = self.take(self.limited(65536))
         elif kind == "hex16":

@@ -20,6 +20,53 @@ from independent_columns import Bits, Refused, columns
 from independent_downlink import decode_downlink
 
 
+# --- conditions and the extensions of capacity --------------------------------
+
+def condition(p):
+    return {
+        "code": p.read("name", ""),
+        "key": p.read("u32", ""),
+        "severity": p.code("severity", ""),
+        "action": p.code("action", ""),
+        "since_unix_ms": p.read("u64", ""),
+        "acknowledged": p.read("bool", ""),
+        "detail": p.read("text", ""),
+    }
+
+
+def slot(p):
+    return p.option("", lambda w: p.read("byte", w))
+
+
+def known_extensions(extensions):
+    """What the assigned tags say: lists of one tag are joined, null stands for what does not parse."""
+    entries = {
+        1: ("conditions", lambda p: {"slot": slot(p), "condition": condition(p)}),
+        2: ("maintenance", lambda p: {
+            "slot": slot(p), "until_unix_ms": p.read("u64", ""), "reason": p.read("text", ""),
+        }),
+        3: ("node_verdict", lambda p: {"verdict": p.code("verdict", ""), "reason": p.read("text", "")}),
+    }
+    out = {}
+    for tag, (name, entry) in entries.items():
+        contents = [base64.b64decode(e["bytes"]) for e in extensions if e["tag"] == tag]
+        if not contents:
+            continue
+        try:
+            found = []
+            for content in contents:
+                p = Bytes(content)
+                found += [entry(p)] if tag == 3 else p.list(512, "", lambda w, p=p: entry(p))
+                if p.at != len(content):
+                    raise Refused("bytes follow the content of an extension")
+            if tag == 3 and len(found) > 1:
+                raise Refused("the node's verdict stands twice")
+            out[name] = found[0] if tag == 3 else found
+        except Refused:
+            out[name] = None
+    return out
+
+
 # --- bodies -----------------------------------------------------------------
 
 class Bodies:
@@ -145,6 +192,50 @@ class Bodies:
             return {"reason": p.read("text", "")}
         if kind in (1, 2, 4, 5, 6, 7, 11, 12, 16):
             return {}
+        if kind == 17:
+            return {"condition": condition(p)}
+        if kind == 18:
+            return {
+                "code": p.read("name", ""),
+                "key": p.read("u32", ""),
+                "since_unix_ms": p.read("u64", ""),
+                "by": p.code("cleared by", ""),
+            }
+        if kind == 19:
+            return {"from": p.code("verdict", ""), "to": p.code("verdict", ""), "reason": p.read("text", "")}
+        if kind == 20:
+            return {
+                "from": p.code("gpu state", ""),
+                "to": p.code("gpu state", ""),
+                "cause": p.code("state cause", ""),
+                "reason": p.read("text", ""),
+            }
+        if kind == 21:
+            return {"xid": p.read("u32", "")} | {
+                name: p.read("u64", "")
+                for name in ("count", "first_unix_ms", "last_unix_ms", "by_driver", "by_kernel_log")
+            }
+        if kind == 22:
+            return {"until_unix_ms": p.read("u64", ""), "reason": p.read("text", "")}
+        if kind == 23:
+            return {}
+        if kind == 24:
+            return {"by_ms": p.read("i64", "")}
+        if kind == 25:
+            return {"records": p.read("u64", "")}
+        if kind == 26:
+            return {
+                "code": p.read("u32", ""),
+                "fatal": option("bool"),
+                "pci_address": p.read("text", ""),
+                "text": p.read("text", ""),
+            }
+        if kind == 27:
+            return {"lease": p.read("text", ""), "until_unix_ms": option("u64")}
+        if kind == 28:
+            return {"lease": p.read("text", "")}
+        if kind == 29:
+            return {"code": p.read("name", ""), "key": p.read("u32", ""), "by": p.read("text", "")}
         return {"payload": base64.b64encode(p.take(len(p.data))).decode()}
 
     def telemetry(self, trace=None):
@@ -238,7 +329,7 @@ class Bodies:
 
     def capacity(self):
         d = self.data
-        return {
+        body = {
             "audience": d.code("audience", "audience"),
             "simulated": d.read("bool", "simulated"),
             "groups": self.groups("groups"),
@@ -252,6 +343,7 @@ class Bodies:
             }),
             "extensions": self.data.extensions(),
         }
+        return body | known_extensions(body["extensions"])
 
     def reply(self):
         d = self.data

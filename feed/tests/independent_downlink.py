@@ -7,6 +7,19 @@ from independent_columns import Refused
 
 NAME = re.compile(r"[a-z0-9_.-]{1,64}")
 
+GPU = ("gpu", "option text")
+VERBS = {
+    1: ("acknowledge", (GPU, ("code", "name"), ("key", "u32"))),
+    2: ("maintenance_start", (GPU, ("until_unix_ms", "u64"), ("reason", "text"))),
+    3: ("maintenance_end", (GPU,)),
+    4: ("lease_start", (("gpu", "text"), ("lease", "text"), ("until_unix_ms", "option u64"))),
+    5: ("lease_end", (("lease", "text"),)),
+    6: ("drain", (GPU, ("reason", "text"))),
+    7: ("undrain", (GPU,)),
+    8: ("pause", (GPU, ("for_ms", "u64"))),
+    9: ("resume", (GPU,)),
+}
+
 
 def decode_downlink(data, trace=None):
     d = Bytes(data, trace)
@@ -58,6 +71,13 @@ def decode_downlink(data, trace=None):
                 "epoch": payload.epoch(""),
                 "from_seq": payload.read("u64", ""),
                 "to_seq": payload.read("u64", ""),
+            }
+        elif verb in VERBS:
+            body["verb"], fields = VERBS[verb]
+            body["details"] = {
+                name: payload.option("", lambda w, kind=kind: payload.read(kind[7:], w))
+                if kind.startswith("option ") else payload.read(kind, "")
+                for name, kind in fields
             }
         else:
             body["verb"] = {"code": verb}

@@ -25,6 +25,36 @@ fn telemetry_is_rows_by_sample_and_gpu_with_names_units_and_reasons() {
 }
 
 #[test]
+fn known_extensions_are_told_by_name_and_spoiled_ones_are_null() {
+    let body = &document("capacity_conditions_operator")["body"];
+    assert_eq!(body["conditions"][0]["slot"], 7);
+    assert_eq!(body["conditions"][0]["condition"]["code"], "row_remap_failed");
+    assert_eq!(body["conditions"][0]["condition"]["action"], "replace_hardware");
+    assert_eq!(body["conditions"][1]["slot"], json!(null));
+    assert_eq!(body["conditions"][3]["condition"]["severity"], json!({ "code": 9 }));
+    assert_eq!(body["maintenance"][0]["reason"], "board swap, RMA 4711");
+    assert_eq!(body["node_verdict"], json!({ "verdict": "draining", "reason": "the disk is nearly full" }));
+    assert_eq!(body["extensions"][1]["tag"], 1);
+    // Without the tag there is no key: nothing said is not "none".
+    let silent = &document("capacity_operator")["body"];
+    assert!(silent.get("conditions").is_none() && silent.get("node_verdict").is_none());
+
+    // The count of the conditions is spoiled; the seal is not looked at by the JSON form.
+    let (_, message, key) = messages::all()
+        .into_iter()
+        .find(|(n, _, _)| n == "capacity_conditions_operator")
+        .expect("a known name");
+    let Body::Capacity(capacity) = &message.body else { panic!("another kind") };
+    let content = &capacity.extensions[1].bytes;
+    let mut bytes = seal(&message, &key).expect("sealed");
+    let at = bytes.windows(content.len()).position(|window| window == content).expect("its bytes");
+    bytes[at] += 1;
+    let spoiled = to_json(&Frame::parse(&bytes).expect("frame")).expect("the body parses all the same");
+    assert_eq!(spoiled["body"].get("conditions"), Some(&json!(null)));
+    assert_eq!(spoiled["body"]["maintenance"], body["maintenance"]);
+}
+
+#[test]
 fn full_range_numbers_and_error_codes_survive() {
     let document = document("capacity_operator");
     let fields = &document["body"]["gpus"][0]["groups"][0]["fields"];

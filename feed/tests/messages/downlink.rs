@@ -48,11 +48,14 @@ pub(crate) fn all() -> Vec<(&'static str, DownlinkBody)> {
     later.below.push(StreamBelow { stream: Stream::Unrecognised(300), below_seq: 1 });
     later.extensions = vec![Extension { tag: 7, bytes: b"skip me".to_vec() }];
     let verb = Verb::Unrecognised { code: 9_000, payload: b"later".to_vec() };
-    vec![
+    let mut messages = vec![
         ("watermark", DownlinkBody::Watermark(watermark())),
         ("watermark_of_nothing", DownlinkBody::Watermark(empty)),
         ("watermark_of_a_later_version", DownlinkBody::Watermark(later)),
         ("command_resend", DownlinkBody::Command(command(resend()))),
         ("command_of_a_later_version", DownlinkBody::Command(command(verb))),
-    ]
+    ];
+    let verbs = super::conditions::verbs().into_iter();
+    messages.extend(verbs.map(|(name, verb)| (name, DownlinkBody::Command(command(verb)))));
+    messages
 }

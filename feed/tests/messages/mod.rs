@@ -1,6 +1,7 @@
 //! One message of every kind, with fixed keys and times: the source of the golden payloads.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod conditions;
 pub(crate) mod downlink;
 
 use rackmark_feed::telemetry::signed;
@@ -414,5 +415,17 @@ pub(crate) fn all() -> Vec<(String, Message, SigningKey)> {
     add("reply_accepted", session_key(), None, Body::Reply(reply(ReplyOutcome::Accepted, "")));
     let no = "range is not in the spool any more";
     add("reply_refused", session_key(), None, Body::Reply(reply(ReplyOutcome::Refused, no)));
+    // After the others, so that none of theirs gets another number.
+    for (seq, (name, event)) in (100..).zip(conditions::events()) {
+        add(name, session_key(), Some(seq), Body::Event(event));
+    }
+    for (name, audience) in [
+        ("capacity_conditions_public", Audience::Public),
+        ("capacity_conditions_buyer", Audience::Buyer),
+        ("capacity_conditions_operator", Audience::Operator),
+    ] {
+        let cut = conditions::capacity_with_conditions().for_audience(audience);
+        add(name, session_key(), Some(10), Body::Capacity(cut));
+    }
     out
 }
