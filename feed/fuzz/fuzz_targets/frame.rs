@@ -1,12 +1,19 @@
-//! Any bytes as a frame: parsed or refused, and what parses has a JSON form that gives the bytes back.
+//! Any bytes as a frame: parsed or refused, and what parses has a JSON form that gives the bytes back. A capacity
+//! that is cut for an audience cannot be cut further.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rackmark_feed::{Frame, json};
+use rackmark_feed::{Audience, Body, Frame, json};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(frame) = Frame::parse(bytes) else { return };
     if let Ok(document) = json::to_json(&frame) {
         assert_eq!(json::from_json(&document).expect("own document"), bytes);
+    }
+    if let Ok(Body::Capacity(capacity)) = frame.body() {
+        for audience in [Audience::Public, Audience::Buyer] {
+            let cut = capacity.for_audience(audience);
+            assert_eq!(cut.for_audience(audience), cut);
+        }
     }
 });

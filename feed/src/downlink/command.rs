@@ -290,11 +290,11 @@ impl Command {
         if expires_unix_ms - now_unix_ms > COMMAND_AHEAD_MS {
             return Err(DownlinkRefusal::TooFarAhead { expires_unix_ms });
         }
-        match &self.verb {
-            &Verb::Resend { from_seq, to_seq, .. } if from_seq > to_seq => {
+        match self.verb {
+            Verb::Resend { from_seq, to_seq, .. } if from_seq > to_seq => {
                 Err(DownlinkRefusal::EmptyRange { from_seq, to_seq })
             }
-            &Verb::Unrecognised { code, .. } => Err(DownlinkRefusal::UnknownVerb { code }),
+            Verb::Unrecognised { code, .. } => Err(DownlinkRefusal::UnknownVerb { code }),
             _ => Ok(()),
         }
     }
