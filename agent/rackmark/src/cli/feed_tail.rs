@@ -1,5 +1,7 @@
 //! `rackmark feed tail`.
 
+mod event;
+
 use std::io::Write;
 
 use clap::Args;
@@ -155,12 +157,7 @@ fn summary(outcome: &Result<Accepted, Refusal>) -> String {
             format!("{} samples of {} GPUs", batch.samples().len(), batch.slots().len())
         }
         Some(Body::TelemetrySlow(slow)) => format!("slow readings of {} GPUs", slow.gpus.len()),
-        Some(Body::Event(event)) => match &event.gpu {
-            Some(gpu) => {
-                format!("{} on GPU {} {}", event.kind.name(), gpu.slot, gpu.uuid.as_deref().unwrap_or(""))
-            }
-            None => event.kind.name().to_owned(),
-        },
+        Some(Body::Event(event)) => event::line(event),
         Some(Body::Reply(reply)) => format!("command {}", reply.outcome),
         None => "a later version's message".to_owned(),
     }
