@@ -7,10 +7,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocked;
+pub mod clocks;
+pub mod disk;
 mod file;
 pub mod host;
+pub mod host_facts;
 pub mod kmsg;
 pub mod pci;
+pub mod pci_slots;
 pub mod process;
+pub mod services;
+mod stat;
 
 pub use file::ReadError;

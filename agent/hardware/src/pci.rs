@@ -17,6 +17,10 @@ const VENDOR_NVIDIA: &str = "0x10de";
 /// PCI base class of display controllers (PCI Code and ID Assignment, class 03h).
 const CLASS_DISPLAY: &str = "0x03";
 
+/// Class and subclass of bridges that are neither PCI nor CXL (the same list, class
+/// 06h, subclass 80h): NVSwitches show themselves so.
+const CLASS_OTHER_BRIDGE: &str = "0x0680";
+
 /// One NVIDIA GPU as sysfs shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PciGpu {
@@ -93,6 +97,21 @@ impl PciScanner {
     }
 }
 
+/// How many NVSwitches are on the PCI bus. From Blackwell on they are not on it.
+///
+/// # Errors
+/// [`ReadError::Io`] where the PCI bus cannot be listed.
+pub fn nvswitches(sysfs_root: &Path) -> Result<u32, ReadError> {
+    let devices = sysfs_root.join("bus/pci/devices");
+    let io = |source| ReadError::Io { path: devices.clone(), source };
+    let mut count = 0;
+    for entry in fs::read_dir(&devices).map_err(io)? {
+        let folder = entry.map_err(io)?.path();
+        count += u32::from(is_nvidia(&folder, CLASS_OTHER_BRIDGE));
+    }
+    Ok(count)
+}
+
 /// The file that says whether the kernel has put the GPU to sleep. Reading it
 /// does not wake the GPU.
 pub fn runtime_status_path(sysfs_root: &Path, address: PciAddress) -> PathBuf {
@@ -118,10 +137,13 @@ fn says(path: &Path, word: &str) -> bool {
 
 fn gpu_address(devices: &Path, name: &str) -> Option<PciAddress> {
     let address = name.parse().ok()?;
-    let folder = devices.join(name);
-    let nvidia = text(&folder.join("vendor")).is_ok_and(|vendor| vendor == VENDOR_NVIDIA);
-    let display = nvidia && text(&folder.join("class")).is_ok_and(|class| class.starts_with(CLASS_DISPLAY));
-    display.then_some(address)
+    is_nvidia(&devices.join(name), CLASS_DISPLAY).then_some(address)
+}
+
+/// Whether a device is of NVIDIA and its class begins so.
+fn is_nvidia(folder: &Path, class_begin: &str) -> bool {
+    text(&folder.join("vendor")).is_ok_and(|vendor| vendor == VENDOR_NVIDIA)
+        && text(&folder.join("class")).is_ok_and(|class| class.starts_with(class_begin))
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rackmark_hardware::ReadError;
 use rackmark_hardware::host::{boot_id, host_info, hostname, uptime};
 use rackmark_hardware::kmsg::{KERNEL_LOG, KernelLog};
 use rackmark_hardware::pci::PciScanner;
 use rackmark_hardware::process::ProcessUsage;
+use rackmark_hardware::services::ProcessWatch;
 
 #[test]
 fn the_real_proc_and_sys_are_understood() {
@@ -26,6 +27,23 @@ fn the_real_proc_and_sys_are_understood() {
     if let Ok(first) = scanner.scan() {
         assert_eq!(scanner.scan().expect("second scan"), first);
     }
+}
+
+#[test]
+fn a_pass_over_the_real_processes_is_cheap() {
+    let mut watch = ProcessWatch::new(Path::new("/proc"));
+    watch.pass(Duration::ZERO).expect("pass");
+    let cpu_time = || ProcessUsage::read(Path::new("/proc"), "self").expect("usage").cpu_time;
+    let (passes, began, cpu) = (50, Instant::now(), cpu_time());
+    for second in 0..passes {
+        watch.pass(Duration::from_secs(second)).expect("pass");
+    }
+    let took = (cpu_time() - cpu).as_micros() as u64 / passes;
+    let each = took / u64::from(watch.processes());
+    println!("{} processes, {took} us of CPU each pass, {each} us each process", watch.processes());
+    println!("{:?} for {passes} passes", began.elapsed());
+    // Some ten times what a debug build takes.
+    assert!(watch.processes() >= 1 && each < 200, "{each} us for each process");
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub const KEYS: &[Key] = &[
     ),
     key("hardware", "sysfs_root", "\"/sys\"", "Where sysfs is mounted."),
     key("hardware", "proc_root", "\"/proc\"", "Where procfs is mounted."),
+    key("hardware", "run_root", "\"/run\"", "Where services keep what lasts until the next boot."),
+    key("hardware", "dev_root", "\"/dev\"", "Where device nodes are; `rackmark doctor` looks there."),
     key("mqtt", "enabled", "true", "Publish the feed."),
     key(
         "mqtt",

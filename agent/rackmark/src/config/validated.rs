@@ -38,6 +38,10 @@ pub struct Config {
     pub sysfs_root: PathBuf,
     /// Mount point of procfs.
     pub proc_root: PathBuf,
+    /// Where services keep what lasts until the next boot.
+    pub run_root: PathBuf,
+    /// Where device nodes are.
+    pub dev_root: PathBuf,
     /// Brokers in order of preference; empty where the feed is off.
     pub brokers: Vec<BrokerAddress>,
     /// MQTT keep-alive.
@@ -201,6 +205,8 @@ impl Config {
         let sampler = launch(r);
         let sysfs_root = r.text("hardware", "sysfs_root");
         let proc_root = r.text("hardware", "proc_root");
+        let run_root = r.text("hardware", "run_root");
+        let dev_root = r.text("hardware", "dev_root");
         let enabled = r.flag("mqtt", "enabled");
         let brokers = brokers(r);
         let keep_alive_secs = r.number("mqtt", "keep_alive_secs", 5..=600);
@@ -228,6 +234,8 @@ impl Config {
             sampler: sampler?,
             sysfs_root: sysfs_root?.into(),
             proc_root: proc_root?.into(),
+            run_root: run_root?.into(),
+            dev_root: dev_root?.into(),
             brokers: if enabled { brokers } else { Vec::new() },
             keep_alive: Duration::from_secs(u64::from(keep_alive_secs?)),
             reconnect_max: Duration::from_secs(u64::from(reconnect_max_secs?)),
