@@ -62,6 +62,50 @@ pub enum SamplerReport {
     Event(GpuEvent),
 }
 
+/// Daemon to collector. Exactly one, first on the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectOrder {
+    /// Hand over an open kernel log.
+    pub kernel_log: bool,
+    /// Hand over the tables of the firmware and the boot event log.
+    pub tables: bool,
+}
+
+/// What stands in a file, or why it cannot be had, in one line.
+pub type Table = Result<Vec<u8>, String>;
+
+/// Largest table of the firmware that is handed over; those of servers have a
+/// few KiB. An SMBIOS 3 table may be larger, but no known one is.
+pub const DMI_BYTES_MAX: usize = 128 << 10;
+
+/// Largest boot event log that is handed over: four times what a firmware with
+/// the 64 KiB of the TCG profile's minimum (`LAML`) can hold.
+pub const BOOT_EVENT_LOG_BYTES_MAX: usize = 256 << 10;
+
+/// Collector to daemon, in this order and only what was ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CollectReport {
+    /// The kernel log. Where there is no error, its descriptor comes along with
+    /// the first byte of this frame (`SCM_RIGHTS`).
+    KernelLog {
+        /// Where it was opened.
+        path: String,
+        /// Why it could not be opened.
+        error: Option<String>,
+    },
+    /// The tables, each as it stands in its file.
+    Tables {
+        /// `/sys/firmware/dmi/tables/smbios_entry_point`.
+        dmi_entry_point: Table,
+        /// `/sys/firmware/dmi/tables/DMI`, at most [`DMI_BYTES_MAX`].
+        dmi: Table,
+        /// `/sys/kernel/security/tpm0/binary_bios_measurements`, at most [`BOOT_EVENT_LOG_BYTES_MAX`].
+        boot_event_log: Table,
+    },
+    /// Nothing follows.
+    Done,
+}
+
 /// A frame that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FrameError {
@@ -158,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_tables_fit_a_frame() {
+        let report = CollectReport::Tables {
+            dmi_entry_point: Err("x".repeat(4096)),
+            dmi: Ok(vec![1; DMI_BYTES_MAX]),
+            boot_event_log: Ok(vec![2; BOOT_EVENT_LOG_BYTES_MAX]),
+        };
+        let mut frame = Vec::new();
+        encode(&report, &mut frame).expect("fits");
+        assert_eq!(decode::<CollectReport>(&frame[LENGTH_BYTES..]), Ok(report));
+    }
+
+    #[test]
     fn a_foreign_version_is_refused() {
         assert_eq!(
             decode::<SamplerReport>(&[FRAME_VERSION + 1, 0]),
@@ -183,6 +239,8 @@ mod tests {
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = decode::<SamplerReport>(&bytes);
+            let _ = decode::<CollectReport>(&bytes);
+            let _ = decode::<CollectOrder>(&bytes);
         }
     }
 }

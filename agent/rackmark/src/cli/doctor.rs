@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use rackmark_hardware::kmsg::{KERNEL_LOG, KernelLog, nvidia_xid};
+use rackmark_hardware::kmsg::{KERNEL_LOG, KernelLog, KernelReport, nvidia_report};
 use serde_json::json;
 
 use super::one_shot::{block_on, print, sample_once};
@@ -149,7 +149,7 @@ fn kernel_log(path: &Path) -> Finding {
                     overwritten = record.seq;
                 }
                 records += 1;
-                if let Some(xid) = nvidia_xid(&record) {
+                if let Some(KernelReport::Xid(xid)) = nvidia_report(&record) {
                     xids += 1;
                     newest = Some(xid);
                 }
