@@ -2,6 +2,7 @@
 
 use crate::abi::Ret;
 use crate::cell::{Cell, reason_code};
+use crate::events::Instances;
 use crate::fields::Field;
 use crate::generation::Generation;
 use std::fs::File;
@@ -115,8 +116,8 @@ pub enum Command {
     RemapFlag(Which, Field, bool),
     /// `throttle G BITMASK`; 0 ends it
     Throttle(Which, u64),
-    /// `xid G CODE [COUNT]`
-    Xid(Which, u64, u32),
+    /// `xid G CODE [COUNT] [gi=N] [ci=N]`
+    Xid(Which, u64, u32, Instances),
     /// `pcie G gen|width N`
     Pcie(Which, Field, u32),
     /// `pcie G replay +N`
@@ -313,13 +314,22 @@ impl Command {
             "throttle" => Command::Throttle(which, words.parsed("a bit mask such as 0x40", bitmask)?),
             "xid" => {
                 let code = words.number("an XID code")?;
-                let count = words
-                    .words
-                    .next()
-                    .map_or(Some(1), |word| word.parse().ok().filter(|count| (1..=64).contains(count)));
-                let count = count
-                    .ok_or(CommandError::Wrong { word: "count".to_owned(), what: "a count of 1..64" })?;
-                Command::Xid(which, u64::from(code), count)
+                let (mut count, mut instances) = (None, Instances::NONE);
+                for word in words.words.by_ref() {
+                    let wrong = |what| CommandError::Wrong { word: word.to_owned(), what };
+                    let id = |text: &str| text.parse().map_err(|_| wrong("an instance such as gi=2"));
+                    if let Some(text) = word.strip_prefix("gi=") {
+                        instances.gpu = id(text)?;
+                    } else if let Some(text) = word.strip_prefix("ci=") {
+                        instances.compute = id(text)?;
+                    } else if count.is_none() {
+                        let known = word.parse().ok().filter(|count| (1..=64).contains(count));
+                        count = Some(known.ok_or_else(|| wrong("a count of 1..64"))?);
+                    } else {
+                        return Err(CommandError::Surplus(word.to_owned()));
+                    }
+                }
+                Command::Xid(which, u64::from(code), count.unwrap_or(1), instances)
             }
             "pcie" => match words.next("gen, width or replay")? {
                 "gen" => {
@@ -469,6 +479,8 @@ mod tests {
             "throttle 0 64",
             "xid 0 79",
             "xid 0 48 3",
+            "xid 0 13 gi=2 ci=0",
+            "xid 0 13 4 gi=2",
             "pcie 0 gen 3",
             "pcie 0 width 8",
             "pcie 0 replay +4",
@@ -487,6 +499,10 @@ mod tests {
             assert!(Command::parse(line).is_ok(), "{line}: {:?}", Command::parse(line));
         }
         assert_eq!(Command::parse("throttle 0 0x40"), Command::parse("throttle 0 64"));
+        assert_eq!(
+            Command::parse("xid 0 13 gi=2 4 ci=1"),
+            Ok(Command::Xid(Which::One(0), 13, 4, Instances { gpu: 2, compute: 1 }))
+        );
     }
 
     #[test]
@@ -499,6 +515,9 @@ mod tests {
             ("lost 0 now", "`now` is more than the command takes"),
             ("ecc 0 corrected 5", "`5` is not a growth such as +1"),
             ("set 0 nonsense 5", "`nonsense` is not the edge name of a figure"),
+            ("xid 0 13 65", "`65` is not a count of 1..64"),
+            ("xid 0 13 1 2", "`2` is more than the command takes"),
+            ("xid 0 13 gi=x", "`gi=x` is not an instance such as gi=2"),
             ("nvlink 0 18 down", "`18` is not a link number (0..17) or `all`"),
         ] {
             assert_eq!(

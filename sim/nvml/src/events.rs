@@ -30,6 +30,22 @@ pub struct Event {
     pub kind: u64,
     /// XID code, or 0.
     pub data: u64,
+    /// Which part of a divided GPU.
+    pub instances: Instances,
+}
+
+/// A MIG GPU instance and a compute instance in it, as NVML gives them: `u32::MAX` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instances {
+    /// GPU instance.
+    pub gpu: u32,
+    /// Compute instance.
+    pub compute: u32,
+}
+
+impl Instances {
+    /// The whole GPU.
+    pub const NONE: Instances = Instances { gpu: u32::MAX, compute: u32::MAX };
 }
 
 #[derive(Debug, Default)]
@@ -132,7 +148,7 @@ mod tests {
         let (one, two) = (sets.create().unwrap(), sets.create().unwrap());
         sets.register(one, 3, XID).unwrap();
         sets.register(two, 3, SINGLE_BIT_ECC).unwrap();
-        let event = Event { gpu: 3, kind: XID, data: 79 };
+        let event = Event { gpu: 3, kind: XID, data: 79, instances: Instances { gpu: 2, compute: 0 } };
         sets.deliver(event);
         sets.deliver(Event { gpu: 2, ..event });
         assert_eq!(sets.next(one), Ok(Some(event)));

@@ -180,6 +180,8 @@ pub fn prepare(order: &Prepare) -> Result<Scenario, FolderError> {
     write("scenario.toml", table.to_string().as_bytes())?;
     write("control.log", b"")?;
     write("control.gen", &[0; crate::generation::FILE_BYTES])?;
+    let log = dir.join(crate::kernel_log::FIFO);
+    crate::kernel_log::make(dir).map_err(file(&log))?;
     let link = dir.join("libnvidia-ml.so.1");
     let _ = std::fs::remove_file(&link);
     let library = std::path::absolute(&order.library).map_err(file(&order.library))?;

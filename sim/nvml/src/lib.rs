@@ -22,6 +22,7 @@ pub mod folder;
 pub mod generation;
 pub mod gpu;
 pub mod import;
+pub mod kernel_log;
 pub mod orders;
 pub mod profile;
 pub mod replay;

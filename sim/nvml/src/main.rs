@@ -10,6 +10,7 @@ use nvidia_ml::control::{self, Command as Order};
 use nvidia_ml::fields::Field;
 use nvidia_ml::folder::{Prepare, Source, prepare};
 use nvidia_ml::gpu::Fixed;
+use nvidia_ml::kernel_log::{self, Message};
 use nvidia_ml::profile::{Profile, SHIPPED, Text};
 use nvidia_ml::scenario::{self, Scenario};
 use nvidia_ml::world::{World, unix_ms};
@@ -178,6 +179,14 @@ fn read_scenario(dir: &Path) -> Result<Scenario, Box<dyn Error>> {
 }
 
 fn order(dir: &Path, line: &str) -> Outcome {
+    if let Some(message) = Message::parse(line)? {
+        // These go to whoever reads the kernel log, not to the library.
+        let scenario = read_scenario(dir)?;
+        for text in message.texts(&scenario)? {
+            kernel_log::write(dir, &text)?;
+        }
+        return Ok(());
+    }
     let parsed = Order::parse(line)?;
     control::append(dir, line, unix_ms())?;
     if let Order::Pcie(which, field, value) = parsed {

@@ -3,20 +3,15 @@
 use crate::cell::Cell;
 use crate::control::{Command, LinkChange};
 use crate::dynamics::Change;
-use crate::events;
+use crate::events::{self, Event, Instances};
 use crate::fields::Field;
 use crate::gpu::{MAX_PROCESSES, State};
 use crate::profile::Process;
 use crate::world::Gpu;
 
-/// Applies a command to one GPU if it is meant. `deliver` takes events of this GPU (type bit, data).
-pub(crate) fn apply(
-    gpu: &Gpu,
-    index: usize,
-    command: &Command,
-    at_ms: u64,
-    deliver: &mut dyn FnMut(u64, u64),
-) {
+/// Applies a command to one GPU if it is meant. `deliver` takes events of this GPU.
+pub(crate) fn apply(gpu: &Gpu, index: usize, command: &Command, at_ms: u64, deliver: &mut dyn FnMut(Event)) {
+    let event = |kind, data| Event { gpu: index, kind, data, instances: Instances::NONE };
     let meant = match command {
         Command::Lost(which)
         | Command::Restore(which)
@@ -69,7 +64,7 @@ pub(crate) fn apply(
             for field in fields {
                 state.offset(field, i64::from(*by));
             }
-            deliver(if *corrected { events::SINGLE_BIT_ECC } else { events::DOUBLE_BIT_ECC }, 0);
+            deliver(event(if *corrected { events::SINGLE_BIT_ECC } else { events::DOUBLE_BIT_ECC }, 0));
         }
         Command::Remap(_, corrected, by) => {
             let by = i64::from(*by);
@@ -90,7 +85,9 @@ pub(crate) fn apply(
             }
             state.touch();
         }
-        Command::Xid(_, code, count) => (0..*count).for_each(|_| deliver(events::XID, *code)),
+        Command::Xid(_, code, count, instances) => {
+            (0..*count).for_each(|_| deliver(Event { instances: *instances, ..event(events::XID, *code) }));
+        }
         Command::Pcie(_, field, value) => state.set(*field, Cell::value(i64::from(*value))),
         Command::PcieReplay(_, by) => state.offset(Field::PCIE_REPLAYS, i64::from(*by)),
         Command::Nvlink(_, link, change) => {
@@ -113,7 +110,7 @@ pub(crate) fn apply(
         }
         Command::Recovery(_, action) => {
             state.set(Field::RECOVERY_ACTION, Cell::value(i64::from(*action)));
-            deliver(events::RECOVERY_ACTION, u64::from(*action));
+            deliver(event(events::RECOVERY_ACTION, u64::from(*action)));
         }
         Command::ProcessAdd(_, pid, name, bytes) => {
             state.processes.retain(|process| process.pid != *pid);

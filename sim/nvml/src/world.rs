@@ -2,7 +2,7 @@
 
 use crate::abi::{self, Ret};
 use crate::control::{Command, MAX_GPUS};
-use crate::events::{Event, Sets};
+use crate::events::Sets;
 use crate::faults::Faults;
 use crate::generation::Generation;
 use crate::gpu::{Fixed, State};
@@ -264,8 +264,8 @@ impl World {
             }
             command => {
                 for (index, gpu) in self.gpus.iter().enumerate() {
-                    crate::orders::apply(gpu, index, command, at_ms, &mut |kind, data| {
-                        self.sets.deliver(Event { gpu: index, kind, data });
+                    crate::orders::apply(gpu, index, command, at_ms, &mut |event| {
+                        self.sets.deliver(event);
                     });
                 }
             }

@@ -53,6 +53,12 @@ const RULES: &[Rule] = &[
         reason: "the sampler may hang in the driver; it holds no network and no runtime",
     },
     Rule {
+        krate: "rackmark-collect",
+        may: &["rackmark-model"],
+        never: &["tokio", "rumqttc-next", "hyper", "rackmark-feed", "rackmark-hardware"],
+        reason: "the collector runs as root: it opens, hands over and ends, and parses nothing but its order",
+    },
+    Rule {
         krate: "rackmark-sim-nvml",
         may: &[],
         never: &["nvml-wrapper", "nvml-wrapper-sys", "rackmark-model"],

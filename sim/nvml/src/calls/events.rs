@@ -37,15 +37,14 @@ fn wait(set: EventSetHandle, data: *mut EventData, timeout_ms: c_uint) -> Result
         ready()?;
         if let Some(event) = world.sets.next(set)? {
             let device = Handle { incarnation: world.incarnation(), gpu: event.gpu, mig: None }.to_device();
-            let (gpu_instance, compute_instance) = (c_uint::MAX, c_uint::MAX);
             return put(
                 data,
                 EventData {
                     device,
                     event_type: event.kind,
                     event_data: event.data,
-                    gpu_instance,
-                    compute_instance,
+                    gpu_instance: event.instances.gpu,
+                    compute_instance: event.instances.compute,
                 },
             );
         }
