@@ -179,10 +179,28 @@ pub struct Advised {
 }
 
 /// All conditions of one GPU, or of the node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Conditions {
     list: Vec<Condition>,
+}
+
+impl<'de> Deserialize<'de> for Conditions {
+    /// Conditions that this version does not know are passed over, so that a newer judgement can be read.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Kept {
+            Known(Box<Condition>),
+            Other(serde::de::IgnoredAny),
+        }
+        let kept = Vec::<Kept>::deserialize(deserializer)?;
+        let known = kept.into_iter().filter_map(|kept| match kept {
+            Kept::Known(condition) => Some(*condition),
+            Kept::Other(_) => None,
+        });
+        Ok(Self { list: known.take(CONDITIONS_MAX).collect() })
+    }
 }
 
 impl Conditions {

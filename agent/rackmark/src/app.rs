@@ -1,20 +1,23 @@
 //! The daemon: everything is wired here, from top to bottom, and nothing else
 //! is done here.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rackmark_feed::SpoolEpoch;
+use rackmark_health::Input;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::config::{Config, Source};
 use crate::control::server::ControlSocket;
 use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
 use crate::exporter::web_config::Live;
 use crate::exporter::{self, Exporter};
+use crate::judging::{Announcer, History, Keeper, watch_host, watch_leases};
 use crate::logging::LogLevel;
 use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
 use crate::publish::identity::{Session, StateDir};
@@ -56,7 +59,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let state = StateDir::open(&config.state_dir).map_err(|error| Failure::new(Code::NoPermission, error))?;
     let session = Session::begin(&state).map_err(|error| Failure::new(Code::Unavailable, error))?;
     let node_id = session.node_id().to_string();
-    let roster: SharedRoster = Arc::new(RwLock::new(Roster::remembering(state.known_gpus())));
+    let roster: SharedRoster = Arc::new(RwLock::new(remembered(&state, &config)));
     let (config_changed, config_now) = watch::channel(Arc::new(config.clone()));
     let (stop, stopping) = watch::channel(false);
 
@@ -64,7 +67,14 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let stats = delivery.as_ref().map(|delivery| delivery.outbox.stats());
     let spool = delivery.as_ref().map(|delivery| delivery.spool.clone());
     let way = delivery.as_mut().and_then(|delivery| delivery.way.take());
-    let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state, machine(&config)));
+    let (keeper, keeper_thread) =
+        Keeper::start(state.clone()).map_err(|error| Failure::new(Code::Internal, error))?;
+    let machine = machine(&config);
+    let boot_id = machine.boot_text.clone();
+    let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state, machine));
+    let observer = History::new(keeper.clone(), Narrator::new(feed.clone()));
+    let mut announcer = Announcer::new(roster.clone(), observer.clone());
+    announcer.announce(|roster, now, changes| roster.tell(Input::Begin { boot_id: &boot_id }, now, changes));
 
     let web = config.metrics_web_config_file.as_deref().map(Live::start).transpose();
     let web = web.map_err(|error| {
@@ -86,10 +96,11 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         config: config_now.clone(),
         sampling: requests,
         mqtt: stats,
-        spool,
+        spool: spool.clone(),
         node_id: node_id.clone(),
+        people: announcer.clone(),
+        state_dir: config.state_dir.clone(),
     });
-    let observer = Narrator::new(feed.clone());
     let sampling = Sampling::new(config_now.clone(), roster.clone(), observer, requested);
 
     let mut tasks = JoinSet::new();
@@ -118,6 +129,10 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());
         tasks.spawn(named("declaring", declaring));
     }
+    let host = watch_host(config_now.clone(), announcer.clone(), spool, stopping.clone());
+    tasks.spawn(named("host", host));
+    let leases = watch_leases(config_now.clone(), announcer, stopping.clone());
+    tasks.spawn(named("leases", leases));
     tasks.spawn(named("heartbeat", heartbeat(feed.clone(), roster.clone(), stopping.clone())));
 
     announce(&config, &node_id, &format!("{scheme}://{address}/metrics"));
@@ -150,6 +165,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     if let Some(delivery) = delivery {
         delivery.writer.end(spool::END);
     }
+    keeper.end(&roster.read().unwrap_or_else(PoisonError::into_inner).health, clock::boot_ms());
+    drop(keeper_thread);
     match ended {
         None => Ok(()),
         Some(ended) => Err(gave_up(ended)),
@@ -215,6 +232,14 @@ fn gave_up(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> Failu
     Failure::new(Code::Internal, what)
 }
 
+/// What earlier runs knew: the names of the GPUs, what stands against them, who has them.
+fn remembered(state: &StateDir, config: &Config) -> Roster {
+    let mut roster = Roster::remembering(state.known_gpus());
+    roster.health = state.known_health();
+    roster.around.set(config);
+    roster
+}
+
 async fn heartbeat(feed: SharedFeed, roster: SharedRoster, mut stopping: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(HEARTBEAT);
     loop {
@@ -244,14 +269,14 @@ fn announce(config: &Config, node_id: &str, metrics: &str) {
 }
 
 fn machine(config: &Config) -> Machine {
-    let boot_id = rackmark_hardware::host::boot_id(&config.proc_root)
+    let boot_text = rackmark_hardware::host::boot_id(&config.proc_root)
         .inspect_err(|error| tracing::warn!(error = chain(error), "no boot id"))
-        .ok()
-        .and_then(|text| parse_boot_id(&text));
+        .unwrap_or_default();
+    let boot_id = parse_boot_id(&boot_text);
     let host = rackmark_hardware::host::host_info(&config.proc_root, &config.sysfs_root)
         .inspect_err(|error| tracing::warn!(error = chain(error), "the host is not described on the feed"))
         .ok();
-    Machine { boot_id: boot_id.unwrap_or_default(), host }
+    Machine { boot_id: boot_id.unwrap_or_default(), boot_text, host }
 }
 
 /// `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` as 16 bytes.

@@ -14,3 +14,8 @@ pub fn boot_ms() -> u64 {
 pub fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+/// Both clocks, for a judgement.
+pub fn now() -> rackmark_health::Now {
+    rackmark_health::Now { boot_ms: boot_ms(), unix_ms: unix_ms() }
+}

@@ -126,8 +126,11 @@ fn mistakes_name_their_line_and_end_the_reading() {
             "line 4 of the recording has a value that does not fit: temperature_gpu cannot have this value",
         ),
         ("9,0,1,2\n8,0,1,2", "line 5 of the recording goes back in time"),
-        ("@9 {\"later\":0}
-8,0,1,2", "line 5 of the recording goes back in time"),
+        (
+            "@9 {\"later\":0}
+8,0,1,2",
+            "line 5 of the recording goes back in time",
+        ),
         ("@x {}", "line 4 of the recording has `x` as its time"),
         ("@1", "line 4 of the recording has no content after its time"),
         ("@1 {}", "line 4 of the recording has not exactly one kind of content"),

@@ -11,6 +11,8 @@ mod tests;
 
 pub use catalogue::CATALOGUE;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Action, Effect, Severity};
 
 /// NVIDIA's classes of immediate action, as its catalogue names them.
@@ -94,7 +96,8 @@ pub fn by_code(code: u32) -> Option<&'static Xid> {
 }
 
 /// For how long a message of the kernel stands as a condition. A person's acknowledgement ends it in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lasts {
     /// This many minutes after the last such message.
     Minutes(u16),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rackmark_model::ipc::SamplerOrder;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock;
 use crate::config::Config;
 use crate::exit::{Code, Failure};
 use crate::sampling::link::{Link, LinkError};
@@ -55,7 +56,7 @@ pub async fn sample_once(config: &Config, longest: Duration) -> Result<Roster, F
     loop {
         match timeout_at(deadline, link.next()).await {
             Ok(Ok(report)) => {
-                let _ = roster.take(&report);
+                let _ = roster.take(&report, clock::now());
             }
             Ok(Err(error)) => return Err(sampler_failure(error)),
             Err(_) => break,

@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
         let mut tell = Instant::now() + PROGRESS;
         while let Ok(report) = timeout_at(end, link.next()).await {
             let report = report.map_err(sampler_failure)?;
-            let changes = roster.take(&report);
+            let changes = roster.take(&report, clock::now());
             lines.clear();
             recorder.take(&roster, &report, &changes, clock::boot_ms(), &mut lines);
             file.write_all(lines.as_bytes()).map_err(|error| Failure::new(Code::Unavailable, error))?;
@@ -114,13 +114,13 @@ impl Recorder {
             let what = match change {
                 Change::Slow { slot } => roster.gpu(*slot).and_then(slow),
                 Change::Inventory { slot } => roster.gpu(*slot).and_then(inventory),
-                Change::Answering { slot, .. } | Change::Unresponsive { slot, .. } | Change::Absent { slot, .. } => {
-                    roster.gpu(*slot).map(presence)
-                }
+                Change::Answering { slot, .. }
+                | Change::Unresponsive { slot, .. }
+                | Change::Absent { slot, .. } => roster.gpu(*slot).map(presence),
                 Change::DriverGone { cause } => Some(What::DriverGone { cause: cause.clone() }),
                 Change::DriverBack { version } => Some(What::DriverBack { version: version.clone() }),
                 // Written from the report itself, which knows the MIG instance; a new GPU has no place in the head.
-                Change::Xid { .. } | Change::Appeared { .. } => None,
+                Change::Health(_) | Change::Appeared { .. } => None,
             };
             if let Some(what) = what {
                 write(since(now_boot_ms), what);

@@ -147,6 +147,30 @@ pub const KEYS: &[Key] = &[
         "[]",
         "Of these, the ones whose confirmation records wait for, as long as the budget allows.",
     ),
+    key(
+        "health",
+        "boot_grace_secs",
+        "300",
+        "Links train and the fabric settles after a boot: for this long nothing of the kind is raised, 0 to 3600 seconds.",
+    ),
+    key(
+        "health",
+        "ignore",
+        "[]",
+        "Conditions that are not to be raised on this node, by their code, such as \"persistence_off\".",
+    ),
+    key(
+        "leases",
+        "source",
+        "\"none\"",
+        "Who tells of leases: \"none\" (processes mean in use), \"control\" (`rackmark lease`), \"file\" (`leases.file`, and `rackmark lease`).",
+    ),
+    unset(
+        "leases",
+        "file",
+        "\"/run/rackmark/leases.json\"",
+        "File with the leases that are in force, for `source = \"file\"`.",
+    ),
     key("metrics", "listen", "\"127.0.0.1:9810\"", "Address of the Prometheus endpoint."),
     unset(
         "metrics",

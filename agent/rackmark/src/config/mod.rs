@@ -3,6 +3,7 @@
 
 mod brokers;
 mod delivery;
+mod health;
 mod keys;
 mod reader;
 mod validated;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub use brokers::BrokerAddress;
 pub use delivery::Consumer;
+pub use health::LeaseSource;
 pub use keys::default_file;
 pub use reader::{Mistake, nearest};
 pub use validated::{Config, ConfigError, SamplerLaunch};

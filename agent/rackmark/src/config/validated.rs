@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::brokers::{BrokerAddress, Credentials, broker_tls, brokers, credentials};
 use super::delivery::{self, Consumer};
+use super::health::{LeaseSource, ignored, leases};
 use super::reader::{Mistake, Reader};
 use crate::tls::TlsSettings;
 
@@ -58,6 +59,12 @@ pub struct Config {
     pub spool: Limits,
     /// Consumers this node listens to.
     pub consumers: Vec<Consumer>,
+    /// Grace after a boot.
+    pub boot_grace: Duration,
+    /// Conditions that are not raised.
+    pub ignored: Vec<rackmark_health::Code>,
+    /// Who tells of leases.
+    pub leases: LeaseSource,
     /// Prometheus endpoint.
     pub metrics_listen: SocketAddr,
     /// Web configuration of that endpoint; plain HTTP without one.
@@ -216,6 +223,9 @@ impl Config {
         let broker_tls = broker_tls(r);
         let spool = delivery::spool(r);
         let consumers = delivery::consumers(r);
+        let boot_grace_secs = r.number("health", "boot_grace_secs", 0..=3600);
+        let ignored = ignored(r);
+        let leases = leases(r);
         let listen = listen(r);
         let web_config_file = r.text("metrics", "web_config_file");
         let control_socket = r.text("control", "socket");
@@ -244,6 +254,9 @@ impl Config {
             broker_tls: broker_tls?,
             spool: spool?,
             consumers,
+            boot_grace: Duration::from_secs(boot_grace_secs?.into()),
+            ignored,
+            leases: leases?,
             metrics_listen: listen?,
             metrics_web_config_file: web_config_file.map(PathBuf::from),
             control_socket: control_socket?.into(),

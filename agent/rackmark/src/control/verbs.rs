@@ -11,8 +11,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::config::Config;
+use crate::judging::{Announcer, History};
+use crate::publish::feed::SharedFeed;
 use crate::publish::mqtt::PublisherStats;
 use crate::publish::spool::Spool;
+use crate::sampling::narrator::Narrator;
 use crate::sampling::roster::{Gpu, Standing};
 use crate::sampling::task::{Request, SharedRoster};
 
@@ -63,7 +66,14 @@ pub struct Verbs {
     pub spool: Option<Spool>,
     /// The node id of the feed.
     pub node_id: String,
+    /// The door through which people change the judgement.
+    pub people: People,
+    /// Where the history is.
+    pub state_dir: std::path::PathBuf,
 }
+
+/// What people change, and whoever is told of it.
+pub type People = Announcer<History<Narrator<SharedFeed>>>;
 
 impl Verbs {
     /// Carries out one verb.
@@ -189,9 +199,8 @@ pub fn gpu_json(gpu: &Gpu) -> Json {
         "pci_address": gpu.identity.address,
         "standing": standing,
         "hangs_in": function,
-        "state": gpu.state().name(),
-        "verdict": gpu.verdict().name(),
-        "xids": gpu.xids,
+        "state": gpu.state.name(),
+        "verdict": gpu.verdict.name(),
         "readings": readings,
     })
 }

@@ -2,7 +2,7 @@
 //! `rackmark_gpu_info` joins it to everything else it is called.
 
 use rackmark_model::readings::Inventory;
-use rackmark_model::{GpuState, Reading, Value, Verdict};
+use rackmark_model::{GpuState, Reading, Value};
 
 use super::names::{Family, Names};
 use super::server::{CountersSnapshot, Refusal};
@@ -44,22 +44,6 @@ pub struct Certificate {
     pub not_after_unix_s: u64,
 }
 
-const STATES: [GpuState; 11] = [
-    GpuState::Free,
-    GpuState::Reserved,
-    GpuState::Leased,
-    GpuState::InUse,
-    GpuState::Draining,
-    GpuState::BurnIn,
-    GpuState::Maintenance,
-    GpuState::Paused,
-    GpuState::HandedOver,
-    GpuState::Faulted,
-    GpuState::Unknown,
-];
-
-const VERDICTS: [Verdict; 4] = [Verdict::Schedulable, Verdict::Draining, Verdict::Unusable, Verdict::Unknown];
-
 const fn milliseconds(value: u64) -> Decimal {
     Decimal::scaled(value, 3)
 }
@@ -75,6 +59,7 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
     let slots: Vec<String> = roster.gpus.iter().map(|gpu| gpu.identity.slot.to_string()).collect();
     let gpus: Vec<(&Gpu, &str)> = roster.gpus.iter().zip(slots.iter().map(String::as_str)).collect();
     gpu_states(&gpus, sink);
+    super::health::judgement(roster, &gpus, sink);
     readings(&gpus, &names.fast, |gpu, take| gpu.fast.each(take), sink);
     if let Some(mqtt) = &around.mqtt {
         publisher(mqtt, around, sink);
@@ -225,6 +210,7 @@ fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
                 ("uuid", &uuid),
                 ("serial", &serial),
                 ("pci_address", &identity.address),
+                ("physical_slot", gpu.physical_slot.as_deref().unwrap_or("")),
                 ("name", &name),
                 ("architecture", of(|inventory| &inventory.architecture)),
                 ("vbios_version", of(|inventory| &inventory.vbios_version)),
@@ -252,24 +238,9 @@ fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     }
     sink.family("rackmark_gpu_state", Kind::Gauge, "1 for the state this GPU is in.");
     for (gpu, slot) in gpus {
-        let state = gpu.state();
-        for candidate in STATES {
+        let state = gpu.state;
+        for candidate in GpuState::ALL {
             sink.point(&[("gpu", slot), ("state", candidate.name())], flag(candidate == state));
-        }
-    }
-    sink.family("rackmark_gpu_verdict", Kind::Gauge, "1 for the verdict on this GPU.");
-    for (gpu, slot) in gpus {
-        let verdict = gpu.verdict();
-        for candidate in VERDICTS {
-            sink.point(&[("gpu", slot), ("verdict", candidate.name())], flag(candidate == verdict));
-        }
-    }
-    if gpus.iter().any(|(gpu, _)| !gpu.xids.is_empty()) {
-        sink.family("rackmark_gpu_xid_errors", Kind::Counter, "XIDs reported by the driver, by code.");
-        for (gpu, slot) in gpus {
-            for (code, count) in &gpu.xids {
-                sink.point(&[("gpu", slot), ("xid", &code.to_string())], Decimal::whole(*count));
-            }
         }
     }
 }

@@ -4,6 +4,7 @@
 mod auth;
 mod client_certificates;
 mod collect;
+mod health;
 mod names;
 mod openmetrics;
 #[cfg(test)]

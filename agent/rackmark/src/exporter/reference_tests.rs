@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use rackmark_health::{Input, Now, Verb};
 use rackmark_model::ipc::SamplerReport;
 use rackmark_model::readings::Fast;
 use rackmark_model::{GpuEvent, GpuEventKind, GpuSample, GpuSlow, NoData, PciAddress, Presence, Sample};
@@ -31,6 +32,7 @@ impl Sink for Families {
 fn everything(sink: &mut Families) {
     let address = PciAddress { domain: 0, bus: 1, device: 0, function: 0 };
     let mut roster = Roster::default();
+    let now = Now { boot_ms: 3_600_000, unix_ms: 1_790_000_000_000 };
     let gpu =
         |presence| GpuSample { address, presence, in_call: None, fast: Fast::absent(NoData::NotSupported) };
     let sample = |presence| {
@@ -42,22 +44,33 @@ fn everything(sink: &mut Families) {
             gpus: vec![gpu(presence)],
         })
     };
-    roster.take(&sample(Presence::Open));
-    roster.take(&SamplerReport::Event(GpuEvent {
-        address,
-        seen_unix_ms: 1,
-        kind: GpuEventKind::Xid { code: 79 },
-        gpu_instance_id: None,
-        compute_instance_id: None,
-    }));
-    roster.take(&SamplerReport::Slow(Box::new(GpuSlow {
+    roster.take(&sample(Presence::Open), now);
+    roster.take(
+        &SamplerReport::Event(GpuEvent {
+            address,
+            seen_unix_ms: 1,
+            kind: GpuEventKind::Xid { code: 79 },
+            gpu_instance_id: None,
+            compute_instance_id: None,
+        }),
+        now,
+    );
+    let slow = GpuSlow {
         address,
         taken_unix_ms: 1,
         slow: rackmark_model::readings::Slow::absent(NoData::NotSupported),
         nvlinks: Vec::new(),
         processes: Vec::new(),
-    })));
-    roster.take(&sample(Presence::Absent(NoData::GpuLost)));
+    };
+    roster.take(&SamplerReport::Slow(Box::new(slow)), now);
+    roster.take(&sample(Presence::Absent(NoData::GpuLost)), now);
+    let mut changes = Vec::new();
+    let sxid = Input::SxId { pci_text: "0000:05:00.0", code: 12028, fatal: Some(false), text: "" };
+    roster.tell(sxid, now, &mut changes);
+    let until_unix_ms = now.unix_ms + 1000;
+    let work = Verb::MaintenanceStart { slot: None, until_unix_ms, reason: "reason" };
+    roster.carry_out(&work, "root", now, &mut changes).expect("maintenance");
+    roster.around.kernel_log_trouble = Some(String::new());
     let usage = rackmark_hardware::process::ProcessUsage::read("/proc".as_ref(), "self").expect("own usage");
     let around = Around {
         now_boot_ms: 2,

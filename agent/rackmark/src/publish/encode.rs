@@ -64,7 +64,7 @@ pub fn capacity(roster: &Roster, config: &Config, host: Option<&HostInfo>, ids: 
             FieldGroup { claim: ClaimClass::Declared, fields: declared },
         ],
         gpus: roster.gpus.iter().map(|gpu| gpu_capacity(gpu, ids)).collect(),
-        extensions: Vec::new(),
+        extensions: super::health::extensions(roster),
     }
 }
 
@@ -86,7 +86,7 @@ fn gpu_capacity(gpu: &Gpu, ids: &Ids) -> GpuCapacity {
     GpuCapacity {
         slot: gpu.identity.slot,
         state: state(gpu),
-        verdict: verdict(gpu.verdict()),
+        verdict: verdict(gpu.verdict),
         no_data: gpu.absence().map(no_data),
         groups: vec![FieldGroup { claim: ClaimClass::Reported, fields: known }],
         mig: gpu.mig.iter().map(mig).collect(),
@@ -140,12 +140,17 @@ pub fn gpu_ref(gpu: &Gpu) -> GpuRef {
 
 /// State of a GPU on the feed.
 pub fn state(gpu: &Gpu) -> rackmark_feed::GpuState {
+    if gpu.absence() == Some(model::NoData::Suspended) && gpu.state == model::GpuState::Free {
+        return rackmark_feed::GpuState::Suspended;
+    }
+    gpu_state(gpu.state)
+}
+
+/// A state of the state table on the feed.
+pub const fn gpu_state(state: model::GpuState) -> rackmark_feed::GpuState {
     use model::GpuState as Inside;
     use rackmark_feed::GpuState as Outside;
-    if gpu.absence() == Some(model::NoData::Suspended) {
-        return Outside::Suspended;
-    }
-    match gpu.state() {
+    match state {
         Inside::Free => Outside::Free,
         Inside::Reserved => Outside::Reserved,
         Inside::Leased => Outside::Leased,
@@ -160,7 +165,8 @@ pub fn state(gpu: &Gpu) -> rackmark_feed::GpuState {
     }
 }
 
-fn verdict(verdict: model::Verdict) -> rackmark_feed::Verdict {
+/// A verdict on the feed.
+pub const fn verdict(verdict: model::Verdict) -> rackmark_feed::Verdict {
     match verdict {
         model::Verdict::Schedulable => rackmark_feed::Verdict::Schedulable,
         model::Verdict::Draining => rackmark_feed::Verdict::Draining,

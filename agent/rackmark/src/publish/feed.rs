@@ -8,8 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rackmark_feed::{
     Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, FAST_FIELDS, GpuCounts, GpuState, NodeId,
-    NodeState, PreviousSession, Reply, SampleTime, SessionId, SpoolEpoch, Status, Stream, StreamEnd, Xid,
-    XidSource,
+    NodeState, PreviousSession, Reply, SampleTime, SessionId, SpoolEpoch, Status, Stream, StreamEnd,
 };
 use rackmark_hardware::host::HostInfo;
 use rackmark_model::NoData;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 
 use super::drafts::{self, Drafts};
 use super::encode::{self, Ids};
+use super::health;
 use super::identity::{Session, StateDir};
 use super::mqtt::{Outbox, Will};
 use super::signer::Signer;
@@ -86,6 +86,8 @@ pub struct Way {
 pub struct Machine {
     /// Boot id.
     pub boot_id: [u8; 16],
+    /// The same as the kernel writes it; empty where it is not known.
+    pub boot_text: String,
     /// Processor and memory, where they could be read.
     pub host: Option<HostInfo>,
 }
@@ -399,8 +401,11 @@ impl Feed {
             Change::Absent { slot, why: NoData::GpuLost } => (EventKind::GpuLost, Some(*slot), now),
             Change::Absent { slot, why: NoData::Suspended } => (EventKind::GpuSuspended, Some(*slot), now),
             Change::Absent { slot, why: NoData::HandedOver } => (EventKind::GpuHandedOver, Some(*slot), now),
-            Change::Xid { slot, code, seen_unix_ms } => {
-                (EventKind::Xid(xid(*code)), Some(*slot), *seen_unix_ms)
+            Change::Health(transition) => {
+                if let Some((kind, slot, at)) = health::event(transition, now) {
+                    self.event(kind, at, slot, roster);
+                }
+                return;
             }
             Change::Slow { slot } => {
                 if let Some(document) = roster.gpu(*slot).and_then(|gpu| encode::slow(gpu, &self.ids)) {
@@ -416,19 +421,6 @@ impl Feed {
             | Change::Inventory { .. } => return,
         };
         self.event(kind, at, slot, roster);
-    }
-}
-
-fn xid(code: u32) -> Xid {
-    Xid {
-        code,
-        source: XidSource::Driver,
-        text: String::new(),
-        pid: None,
-        process: None,
-        gpu_instance_id: None,
-        compute_instance_id: None,
-        caused_by: None,
     }
 }
 
@@ -465,8 +457,7 @@ impl Observer for Feed {
                 .iter()
                 .zip(&roster.gpus)
                 .any(|(old, gpu)| *old != (encode::state(gpu), gpu.absence()));
-        let about_capacity =
-            changes.iter().any(|change| !matches!(change, Change::Slow { .. } | Change::Xid { .. }));
+        let about_capacity = changes.iter().any(|change| !matches!(change, Change::Slow { .. }));
         if about_capacity || states_differ {
             self.states.clear();
             self.states.extend(roster.gpus.iter().map(|gpu| (encode::state(gpu), gpu.absence())));

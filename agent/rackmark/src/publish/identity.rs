@@ -132,6 +132,24 @@ impl StateDir {
         self.write_json("roster.json", gpus, Survives::PowerLoss)
     }
 
+    /// The judgement as it stood when the daemon ended.
+    pub fn known_health(&self) -> rackmark_health::State {
+        self.read("health.json").unwrap_or_default()
+    }
+
+    /// Keeps the judgement, given as JSON.
+    ///
+    /// # Errors
+    /// [`StateError::File`].
+    pub fn keep_health(&self, json: &[u8]) -> Result<(), StateError> {
+        self.write("health.json", json, Survives::PowerLoss)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.0.join(name);
         let size = fs::metadata(&path).ok()?.len();

@@ -5,6 +5,7 @@
 mod drafts;
 mod encode;
 pub mod feed;
+mod health;
 pub mod identity;
 pub mod inbox;
 pub mod mqtt;

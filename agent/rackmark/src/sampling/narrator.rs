@@ -1,12 +1,15 @@
 //! Tells the operator, in the log, what changed; then hands it on.
 
+use rackmark_health::{Severity, Transition};
 use rackmark_model::NoData;
 use rackmark_model::ipc::SamplerReport;
 
 use super::roster::{Change, Roster};
 use super::task::Observer;
+use crate::judging::{slot_of, whom, words};
 
 /// An observer that logs changes for another one.
+#[derive(Clone)]
 pub struct Narrator<O>(O);
 
 impl<O> Narrator<O> {
@@ -51,6 +54,24 @@ fn narrate(change: &Change, roster: &Roster) {
         Change::Absent { slot, why } => tracing::info!(reason = why.name(), "{} is not sampled", gpu(slot)),
         Change::Inventory { slot } => tracing::debug!("{} has a new inventory", gpu(slot)),
         Change::Slow { .. } => {}
-        Change::Xid { slot, code, .. } => tracing::warn!(xid = code, "{} reported XID {code}", gpu(slot)),
+        Change::Health(transition) => narrate_health(transition, roster),
+    }
+}
+
+/// A transition in the log. WARN and ERROR follow the severity; what is only bookkeeping is INFO or below.
+fn narrate_health(transition: &Transition, roster: &Roster) {
+    let whom = whom(slot_of(transition), roster);
+    let words = words(transition);
+    match transition {
+        Transition::Raised { condition, .. } => match condition.severity {
+            Severity::Critical => tracing::error!("{whom}: {words}"),
+            Severity::Warning => tracing::warn!("{whom}: {words}"),
+            Severity::Info => tracing::info!("{whom}: {words}"),
+        },
+        Transition::Incident { .. } | Transition::SxId { .. } | Transition::KernelLogLost { .. } => {
+            tracing::warn!("{whom}: {words}");
+        }
+        Transition::State { .. } => tracing::debug!("{whom}: {words}"),
+        _ => tracing::info!("{whom}: {words}"),
     }
 }

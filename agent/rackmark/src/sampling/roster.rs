@@ -4,15 +4,18 @@
 //! A GPU keeps its slot, UUID, serial and index when it stops answering and
 //! when the daemon restarts; nothing is renumbered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use rackmark_health::{Now, Transition};
 use rackmark_model::ipc::{GPUS_MAX, SamplerReport};
 use rackmark_model::readings::{Fast, Inventory};
 use rackmark_model::{
-    DriverInfo, GpuEventKind, GpuInventory, GpuSample, GpuSlow, GpuState, InCall, MigInstance, NoData,
-    PciAddress, Presence, Sample, Verdict,
+    DriverInfo, GpuInventory, GpuSample, GpuSlow, GpuState, InCall, MigInstance, NoData, PciAddress,
+    Presence, Sample, Verdict,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::judging::Surroundings;
 
 /// A call that is out for longer makes its GPU *unresponsive*; no reading takes
 /// a tenth of that, and 10 s is promised.
@@ -21,9 +24,6 @@ pub const UNRESPONSIVE_AFTER_MS: u64 = 5_000;
 /// The same for opening a GPU: without persistence mode the driver starts each
 /// one anew, one after the other, at some seconds each.
 pub const OPENING_AFTER_MS: u64 = 60_000;
-
-/// Distinct XID codes counted per GPU; NVIDIA's catalogue has 172.
-const XID_CODES_MAX: usize = 256;
 
 /// Names of a GPU that outlive it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +93,14 @@ pub struct Gpu {
     pub mig: Vec<MigInstance>,
     /// Newest slow readings.
     pub slow: Option<GpuSlow>,
-    /// XIDs seen since the daemon started, by code.
-    pub xids: BTreeMap<u32, u64>,
+    /// Name of the slot in the chassis, where the firmware names slots.
+    pub physical_slot: Option<String>,
+    /// Slot names were looked up for it.
+    pub slot_named: bool,
+    /// The state it is in, by the state table.
+    pub state: GpuState,
+    /// Whether work should be placed here.
+    pub verdict: Verdict,
 }
 
 impl Gpu {
@@ -108,37 +114,10 @@ impl Gpu {
             inventory: None,
             mig: Vec::new(),
             slow: None,
-            xids: BTreeMap::new(),
-        }
-    }
-
-    /// The state this GPU is in, as far as it can be told without a lease source.
-    pub fn state(&self) -> GpuState {
-        match &self.standing {
-            Standing::Unresponsive { .. } | Standing::Absent(NoData::GpuLost) => GpuState::Faulted,
-            Standing::Absent(NoData::Paused) => GpuState::Paused,
-            Standing::Absent(NoData::HandedOver) => GpuState::HandedOver,
-            Standing::Absent(NoData::Suspended) => GpuState::Free,
-            Standing::Slow | Standing::Absent(_) => GpuState::Unknown,
-            Standing::Answering => match (self.fast.processes_compute, self.fast.processes_graphics) {
-                (Ok(compute), graphics) => {
-                    if compute.0 > 0 || graphics.is_ok_and(|count| count.0 > 0) {
-                        GpuState::InUse
-                    } else {
-                        GpuState::Free
-                    }
-                }
-                (Err(_), _) => GpuState::Unknown,
-            },
-        }
-    }
-
-    /// Whether work should be placed here. Nothing judges the readings yet, and
-    /// unknown is not healthy.
-    pub fn verdict(&self) -> Verdict {
-        match self.state() {
-            GpuState::Faulted => Verdict::Unusable,
-            _ => Verdict::Unknown,
+            physical_slot: None,
+            slot_named: false,
+            state: GpuState::Unknown,
+            verdict: Verdict::Unknown,
         }
     }
 
@@ -203,15 +182,8 @@ pub enum Change {
         /// Which.
         slot: u8,
     },
-    /// The driver reported an XID.
-    Xid {
-        /// Which GPU.
-        slot: u8,
-        /// The code.
-        code: u32,
-        /// When it was seen.
-        seen_unix_ms: u64,
-    },
+    /// The judgement changed, or what it is made from.
+    Health(Transition),
 }
 
 /// When the newest sample was taken.
@@ -259,6 +231,10 @@ pub struct Roster {
     pub sampler: SamplerHealth,
     /// Moves on whenever something other than fast readings changed.
     pub settled: u64,
+    /// What stands against GPUs and node, and the verdicts.
+    pub health: rackmark_health::State,
+    /// What is known of the node around its GPUs.
+    pub around: Surroundings,
     /// Reports about GPUs that no sample named yet: slots are given in the
     /// order of a sample, which is that of the PCI addresses.
     early: Vec<SamplerReport>,
@@ -306,14 +282,17 @@ impl Roster {
         })
     }
 
-    /// Takes one report of the sampler; returns what changed by it.
-    pub fn take(&mut self, report: &SamplerReport) -> Vec<Change> {
-        let changes = self.take_report(report);
+    /// Takes one report of the sampler and judges; returns what changed by it.
+    pub fn take(&mut self, report: &SamplerReport, now: Now) -> Vec<Change> {
+        let mut changes = self.take_report(report, now);
+        if !matches!(report, SamplerReport::Hello { .. } | SamplerReport::Slow(_)) {
+            self.judge(now, &mut changes);
+        }
         self.settled += u64::from(!changes.is_empty());
         changes
     }
 
-    fn take_report(&mut self, report: &SamplerReport) -> Vec<Change> {
+    fn take_report(&mut self, report: &SamplerReport, now: Now) -> Vec<Change> {
         let mut changes = Vec::new();
         match report {
             SamplerReport::Hello { pid } => self.sampler.pid = Some(*pid),
@@ -343,28 +322,16 @@ impl Roster {
             SamplerReport::Sample(sample) => {
                 self.take_sample(sample, &mut changes);
                 for report in std::mem::take(&mut self.early) {
-                    changes.extend(self.take_report(&report));
+                    changes.extend(self.take_report(&report, now));
                 }
             }
-            SamplerReport::Event(event) => {
-                if let (GpuEventKind::Xid { code }, Some(at)) = (event.kind, self.position(event.address)) {
-                    let gpu = &mut self.gpus[at];
-                    if gpu.xids.len() < XID_CODES_MAX || gpu.xids.contains_key(&code) {
-                        *gpu.xids.entry(code).or_default() += 1;
-                    }
-                    changes.push(Change::Xid {
-                        slot: gpu.identity.slot,
-                        code,
-                        seen_unix_ms: event.seen_unix_ms,
-                    });
-                }
-            }
+            SamplerReport::Event(event) => self.driver_event(event, now, &mut changes),
         }
         changes
     }
 
     /// No report came for too long: every GPU that was answering is unresponsive.
-    pub fn fell_silent(&mut self, for_ms: u64) -> Vec<Change> {
+    pub fn fell_silent(&mut self, for_ms: u64, now: Now) -> Vec<Change> {
         let mut changes = Vec::new();
         for gpu in &mut self.gpus {
             if matches!(gpu.standing, Standing::Answering | Standing::Slow) {
@@ -377,12 +344,13 @@ impl Roster {
                 });
             }
         }
+        self.judge(now, &mut changes);
         self.settled += 1;
         changes
     }
 
     /// Sampling stopped on purpose or for want of a sampler.
-    pub fn not_sampled(&mut self, why: NoData) -> Vec<Change> {
+    pub fn not_sampled(&mut self, why: NoData, now: Now) -> Vec<Change> {
         let mut changes = Vec::new();
         for gpu in &mut self.gpus {
             gpu.fast = Fast::absent(why);
@@ -392,11 +360,12 @@ impl Roster {
                 changes.push(Change::Absent { slot: gpu.identity.slot, why });
             }
         }
+        self.judge(now, &mut changes);
         self.settled += 1;
         changes
     }
 
-    fn position(&self, address: PciAddress) -> Option<usize> {
+    pub(crate) fn position(&self, address: PciAddress) -> Option<usize> {
         self.gpus.iter().position(|gpu| gpu.address == address)
     }
 

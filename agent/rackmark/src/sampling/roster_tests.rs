@@ -6,6 +6,13 @@ use rackmark_model::Count;
 
 use super::*;
 
+const NOW: Now = Now { boot_ms: 3_600_000, unix_ms: 1_790_000_000_000 };
+
+/// What the readings say, without the judgement on them.
+fn told(changes: Vec<Change>) -> Vec<Change> {
+    changes.into_iter().filter(|change| !matches!(change, Change::Health(_))).collect()
+}
+
 fn address(bus: u8) -> PciAddress {
     PciAddress { domain: 0, bus, device: 0, function: 0 }
 }
@@ -35,10 +42,10 @@ fn open(buses: &[u8]) -> SamplerReport {
 #[test]
 fn slots_follow_the_addresses_whatever_was_reported_first() {
     let mut roster = Roster::default();
-    roster.take(&inventory(9));
-    roster.take(&inventory(3));
+    roster.take(&inventory(9), NOW);
+    roster.take(&inventory(3), NOW);
     assert!(roster.gpus.is_empty(), "slots wait for a sample");
-    roster.take(&open(&[3, 7, 9]));
+    roster.take(&open(&[3, 7, 9]), NOW);
     let names: Vec<_> =
         roster.gpus.iter().map(|gpu| (gpu.identity.slot, gpu.identity.uuid.as_deref())).collect();
     assert_eq!(names, [(0, Some("GPU-3")), (1, None), (2, Some("GPU-9"))]);
@@ -47,11 +54,11 @@ fn slots_follow_the_addresses_whatever_was_reported_first() {
 #[test]
 fn what_is_remembered_keeps_its_slot_and_its_name() {
     let mut first = Roster::default();
-    first.take(&open(&[3, 9]));
-    first.take(&inventory(9));
+    first.take(&open(&[3, 9]), NOW);
+    first.take(&inventory(9), NOW);
     let mut second = Roster::remembering(first.identities());
     // The first GPU is gone, and another one is new before it.
-    second.take(&open(&[1, 9]));
+    second.take(&open(&[1, 9]), NOW);
     let slots: Vec<_> = second.gpus.iter().map(|gpu| (gpu.address.bus, gpu.identity.slot)).collect();
     assert_eq!(slots, [(3, 0), (9, 1), (1, 2)]);
     assert_eq!(second.gpus[1].identity.uuid.as_deref(), Some("GPU-9"));
@@ -60,29 +67,29 @@ fn what_is_remembered_keeps_its_slot_and_its_name() {
 #[test]
 fn a_call_is_unresponsive_after_its_time_and_not_before() {
     let mut roster = Roster::default();
-    roster.take(&open(&[3]));
-    let changes = roster.take(&sample(&[(3, Presence::Open, Some(UNRESPONSIVE_AFTER_MS - 1))]));
+    roster.take(&open(&[3]), NOW);
+    let changes = told(roster.take(&sample(&[(3, Presence::Open, Some(UNRESPONSIVE_AFTER_MS - 1))]), NOW));
     assert_eq!(changes, []);
     assert_eq!(roster.gpus[0].absence(), Some(NoData::Timeout), "its old readings are not shown");
-    let changes = roster.take(&sample(&[(3, Presence::Open, Some(UNRESPONSIVE_AFTER_MS))]));
+    let changes = told(roster.take(&sample(&[(3, Presence::Open, Some(UNRESPONSIVE_AFTER_MS))]), NOW));
     assert!(matches!(changes[..], [Change::Unresponsive { slot: 0, .. }]), "{changes:?}");
-    assert_eq!((roster.gpus[0].state(), roster.gpus[0].verdict()), (GpuState::Faulted, Verdict::Unusable));
+    assert_eq!((roster.gpus[0].state, roster.gpus[0].verdict), (GpuState::Faulted, Verdict::Unusable));
     // Told to be left alone, it stays named by its call, and is not announced again.
-    assert_eq!(roster.take(&sample(&[(3, Presence::Absent(NoData::Timeout), None)])), []);
+    assert_eq!(told(roster.take(&sample(&[(3, Presence::Absent(NoData::Timeout), None)]), NOW)), []);
     assert_eq!(
         roster.gpus[0].standing,
         Standing::Unresponsive { function: "nvmlDeviceGetTemperature".to_owned() }
     );
-    assert_eq!(roster.take(&open(&[3])), [Change::Answering { slot: 0, again: true }]);
+    assert_eq!(told(roster.take(&open(&[3]), NOW)), [Change::Answering { slot: 0, again: true }]);
 }
 
 #[test]
 fn opening_a_gpu_may_take_its_time() {
     let mut roster = Roster::default();
     let opening = |for_ms| sample(&[(3, Presence::Absent(NoData::Timeout), Some(for_ms))]);
-    roster.take(&opening(OPENING_AFTER_MS - 1));
-    assert_eq!((&roster.gpus[0].standing, roster.gpus[0].state()), (&Standing::Slow, GpuState::Unknown));
-    let changes = roster.take(&opening(OPENING_AFTER_MS));
+    roster.take(&opening(OPENING_AFTER_MS - 1), NOW);
+    assert_eq!((&roster.gpus[0].standing, roster.gpus[0].state), (&Standing::Slow, GpuState::Unknown));
+    let changes = told(roster.take(&opening(OPENING_AFTER_MS), NOW));
     assert!(matches!(changes[..], [Change::Unresponsive { slot: 0, .. }]), "{changes:?}");
 }
 
@@ -97,18 +104,18 @@ fn no_gpu_is_ever_schedulable_without_a_judge() {
         Presence::Absent(NoData::DriverGone),
         Presence::Absent(NoData::NotSampled),
     ] {
-        roster.take(&sample(&[(3, presence, None)]));
-        assert_ne!(roster.gpus[0].verdict(), Verdict::Schedulable, "{presence:?}");
+        roster.take(&sample(&[(3, presence, None)]), NOW);
+        assert_ne!(roster.gpus[0].verdict, Verdict::Schedulable, "{presence:?}");
     }
 }
 
 #[test]
 fn a_silent_sampler_ages_everything_it_said() {
     let mut roster = Roster::default();
-    roster.take(&open(&[3, 9]));
-    assert_eq!(roster.fell_silent(8000).len(), 2);
+    roster.take(&open(&[3, 9]), NOW);
+    assert_eq!(told(roster.fell_silent(8000, NOW)).len(), 2);
     assert!(roster.gpus.iter().all(|gpu| gpu.absence() == Some(NoData::Timeout)));
-    assert_eq!(roster.fell_silent(9000), [], "it is announced once");
+    assert_eq!(told(roster.fell_silent(9000, NOW)), [], "it is announced once");
 }
 
 proptest! {
@@ -125,7 +132,7 @@ proptest! {
                     model.push(*bus);
                 }
             }
-            roster.take(&open(&present));
+            roster.take(&open(&present), NOW);
             let slots: Vec<u8> = roster.gpus.iter().map(|gpu| gpu.address.bus).collect();
             prop_assert_eq!(&slots, &model);
             prop_assert!(roster.gpus.iter().enumerate().all(|(at, gpu)| usize::from(gpu.identity.slot) == at));

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::link::{Link, LinkError};
 use super::roster::{Change, Roster};
+use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
 
@@ -107,8 +108,9 @@ impl<O: Observer> Sampling<O> {
         let mut wait = RESTART_WAIT;
         while !*stop.borrow() {
             self.forget_what_is_over();
+            self.note_pause();
             if self.paused_all.is_some() {
-                self.announce(|roster| roster.not_sampled(NoData::Paused));
+                self.announce(|roster| roster.not_sampled(NoData::Paused, clock::now()));
                 if matches!(self.idle(None, &mut stop).await, Outcome::Stop) {
                     return;
                 }
@@ -142,7 +144,7 @@ impl<O: Observer> Sampling<O> {
                     if matches!(error, LinkError::Malformed(_)) {
                         self.with_roster(|roster| roster.sampler.malformed_total += 1);
                     }
-                    self.announce(|roster| roster.not_sampled(NoData::Timeout));
+                    self.announce(|roster| roster.not_sampled(NoData::Timeout, clock::now()));
                     if matches!(self.idle(Some(Instant::now() + wait), &mut stop).await, Outcome::Stop) {
                         return;
                     }
@@ -174,7 +176,7 @@ impl<O: Observer> Sampling<O> {
                     Err(error) => return Outcome::Failed(error),
                 },
                 () = sleep_until(silent_at) => {
-                    self.announce(|roster| roster.fell_silent(silence_max.as_millis() as u64));
+                    self.announce(|roster| roster.fell_silent(silence_max.as_millis() as u64, clock::now()));
                     return Outcome::Hangs;
                 }
                 () = sleep_until(next_change.unwrap_or(silent_at)), if next_change.is_some() => {
@@ -316,7 +318,7 @@ impl<O: Observer> Sampling<O> {
         let mut answers = Vec::new();
         {
             let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let changes = roster.take(report);
+            let changes = roster.take(report, clock::now());
             self.observer.reported(&roster, Some(report), &changes);
             for change in &changes {
                 let (slot, answering) = match change {
@@ -334,6 +336,12 @@ impl<O: Observer> Sampling<O> {
         let mut roster = self.roster.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let changes = change(&mut roster);
         self.observer.reported(&roster, None, &changes);
+    }
+
+    /// Whether sampling is paused as a whole: silence is then no fault.
+    fn note_pause(&self) {
+        let paused = self.paused_all.is_some();
+        self.with_roster(|roster| roster.around.paused = paused);
     }
 
     fn with_roster<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
