@@ -154,7 +154,8 @@ mod tests {
     fn what_stood_when_the_daemon_ended_stands_when_it_begins() {
         let folder = tempfile::tempdir().expect("folder");
         let state = StateDir::open(folder.path()).expect("state");
-        let mut health = State { boot_id: "one".to_owned(), ..State::default() };
+        let mut health = State::default();
+        health.boot_id = "one".to_owned();
         let (keeper, thread) = Keeper::start(state.clone()).expect("thread");
         keeper.look(&health, 0);
         health.implausible_total = 7;
