@@ -178,6 +178,18 @@ pub const KEYS: &[Key] = &[
         "\"/etc/rackmark/web-config.yml\"",
         "TLS, passwords and limits of that endpoint, in the format of Prometheus' exporters.",
     ),
+    key(
+        "metrics",
+        "dcgm_extra",
+        "false",
+        "Let /metrics/dcgm have what dcgm-exporter leaves out by default: ECC, violation times, NVLink errors.",
+    ),
+    key(
+        "metrics",
+        "dcgm_hostname_label",
+        "\"Hostname\"",
+        "Label of /metrics/dcgm with the node's name: \"Hostname\", or \"hostname\" as in dcgm-exporter since May 2026.",
+    ),
     key("control", "socket", "\"/run/rackmark/control.sock\"", "Socket of the command line."),
     key(
         "control",

@@ -69,6 +69,10 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// Web configuration of that endpoint; plain HTTP without one.
     pub metrics_web_config_file: Option<PathBuf>,
+    /// `/metrics/dcgm` with the families that are left out by default.
+    pub dcgm_extra: bool,
+    /// Label of `/metrics/dcgm` with the node's name, one of [`HOSTNAME_LABELS`].
+    pub dcgm_hostname_label: &'static str,
     /// Control socket.
     pub control_socket: PathBuf,
     /// Group that may use the control socket.
@@ -228,6 +232,8 @@ impl Config {
         let leases = leases(r);
         let listen = listen(r);
         let web_config_file = r.text("metrics", "web_config_file");
+        let dcgm_extra = r.flag("metrics", "dcgm_extra");
+        let dcgm_hostname_label = hostname_label(r);
         let control_socket = r.text("control", "socket");
         let admin_group = r.text("control", "admin_group");
         let state_dir = r.text("state", "dir");
@@ -259,6 +265,8 @@ impl Config {
             leases: leases?,
             metrics_listen: listen?,
             metrics_web_config_file: web_config_file.map(PathBuf::from),
+            dcgm_extra,
+            dcgm_hostname_label: dcgm_hostname_label?,
             control_socket: control_socket?.into(),
             admin_group: admin_group?,
             state_dir: state_dir?.into(),
@@ -321,6 +329,18 @@ fn listen(r: &mut Reader) -> Option<SocketAddr> {
     parsed
 }
 
+/// dcgm-exporter had the first in all releases until it renamed it to the second in May 2026.
+const HOSTNAME_LABELS: [&str; 2] = ["Hostname", "hostname"];
+
+fn hostname_label(r: &mut Reader) -> Option<&'static str> {
+    let text = r.text("metrics", "dcgm_hostname_label")?;
+    let known = HOSTNAME_LABELS.into_iter().find(|label| *label == text);
+    if known.is_none() {
+        r.wrong("metrics", "dcgm_hostname_label", format!("{text:?}"), "is not a label of dcgm-exporter");
+    }
+    known
+}
+
 fn log_level(r: &mut Reader) -> Option<tracing::Level> {
     let text = r.text("log", "level")?;
     let known = ["error", "warn", "info", "debug", "trace"].contains(&text.as_str());
@@ -378,6 +398,15 @@ mod tests {
             assert!(!mistake.value.is_empty() && !mistake.hint.is_empty(), "{mistake}");
         }
         assert!(mistakes[4].hint.contains("slow_every_secs"), "{}", mistakes[4].hint);
+    }
+
+    #[test]
+    fn the_label_of_the_node_in_dcgm_metrics_is_one_of_two() {
+        let with = |text: &str| parse(&format!("[metrics]\ndcgm_hostname_label = \"{text}\"\n"));
+        assert_eq!(parse("").expect("empty file").dcgm_hostname_label, "Hostname");
+        assert_eq!(with("hostname").expect("the newer").dcgm_hostname_label, "hostname");
+        let mistakes = with("HOSTNAME").expect_err("neither");
+        assert_eq!(mistakes[0].key, "metrics.dcgm_hostname_label");
     }
 
     #[test]

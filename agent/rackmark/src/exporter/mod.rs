@@ -5,6 +5,7 @@ mod auth;
 mod client_certificates;
 mod collect;
 mod health;
+mod dcgm;
 mod names;
 mod openmetrics;
 #[cfg(test)]
@@ -17,6 +18,8 @@ pub mod web_config;
 
 pub use scrape::Exporter;
 pub use server::serve;
+
+use rackmark_model::Value;
 
 /// What a metric family is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,17 @@ impl Decimal {
     /// `value` in units of ten to the power of minus `decimals`.
     pub const fn scaled(value: u64, decimals: i8) -> Self {
         Self { negative: false, digits: value, decimals }
+    }
+
+    /// A reading in a unit that stands `decimals` places below the wanted one; texts have no number.
+    pub const fn of(value: Value<'_>, decimals: i8) -> Option<Self> {
+        let (negative, digits) = match value {
+            Value::Unsigned(number) => (false, number),
+            Value::Signed(number) => (number < 0, number.unsigned_abs()),
+            Value::Flag(flag) => (false, flag as u64),
+            Value::Text(_) => return None,
+        };
+        Some(Self { negative, digits, decimals })
     }
 
     /// The nearest floating point number.

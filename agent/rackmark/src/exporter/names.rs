@@ -72,13 +72,7 @@ fn base_unit(unit: Unit) -> (&'static str, i8) {
 impl Family {
     /// The reading in the base unit; texts have no number.
     pub fn value(&self, value: Value<'_>) -> Option<Decimal> {
-        let (negative, digits) = match value {
-            Value::Unsigned(number) => (false, number),
-            Value::Signed(number) => (number < 0, number.unsigned_abs()),
-            Value::Flag(flag) => (false, u64::from(flag)),
-            Value::Text(_) => return None,
-        };
-        Some(Decimal { negative, digits, decimals: self.decimals })
+        Decimal::of(value, self.decimals)
     }
 }
 

@@ -7,6 +7,7 @@ use rackmark_hardware::process::ProcessUsage;
 use tokio::sync::watch;
 
 use super::collect::{Around, Certificate, collect_live, collect_settled};
+use super::dcgm;
 use super::names::Names;
 use super::openmetrics::Collected;
 use super::server::Counters;
@@ -118,6 +119,17 @@ impl Exporter {
         let mut text = text.finish();
         text.push_str(settled);
         text
+    }
+
+    /// The text of `/metrics/dcgm`.
+    pub fn dcgm(&self) -> String {
+        let config = self.config.borrow().clone();
+        let setting = dcgm::Setting {
+            node: &config.node,
+            hostname_label: config.dcgm_hostname_label,
+            extra: config.dcgm_extra,
+        };
+        dcgm::text(&self.roster.read().unwrap_or_else(PoisonError::into_inner), &setting)
     }
 
     /// The OpenMetrics text.

@@ -28,28 +28,82 @@ impl Sink for ClassicText {
         if kind == Kind::Counter {
             self.name.push_str("_total");
         }
-        self.out.push_str("# HELP ");
-        self.out.push_str(&self.name);
-        self.out.push(' ');
-        escape(&mut self.out, help, false);
-        self.out.push_str("\n# TYPE ");
-        self.out.push_str(&self.name);
-        self.out.push_str(if kind == Kind::Counter { " counter\n" } else { " gauge\n" });
+        write_head(&mut self.out, &self.name, kind, help);
     }
 
     fn point(&mut self, labels: &[(&str, &str)], value: Decimal) {
         self.out.push_str(&self.name);
         for (at, (name, text)) in labels.iter().enumerate() {
             self.out.push(if at == 0 { '{' } else { ',' });
-            self.out.push_str(name);
-            self.out.push_str("=\"");
-            escape(&mut self.out, text, true);
-            self.out.push('"');
+            write_label(&mut self.out, name, text);
         }
         self.out.push_str(if labels.is_empty() { " " } else { "} " });
         write_decimal(&mut self.out, value);
         self.out.push('\n');
     }
+}
+
+/// Writes families under names that are taken as they are, with label sets that
+/// were written before: another exporter's counters may have no `_total`.
+pub struct RawText {
+    out: String,
+    name: &'static str,
+    /// Type and help of a family that has no point yet.
+    begun: Option<(Kind, &'static str)>,
+}
+
+impl RawText {
+    /// Starts with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { out: String::with_capacity(bytes), name: "", begun: None }
+    }
+
+    /// The text.
+    pub fn finish(self) -> String {
+        self.out
+    }
+
+    /// Begins a family; nothing is said of one that gets no point.
+    pub fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) {
+        self.name = name;
+        self.begun = Some((kind, help));
+    }
+
+    /// One point of the family begun last: `written` is a label set without its
+    /// braces and not empty, `more` follow it.
+    pub fn point(&mut self, written: &str, more: &[(&str, &str)], value: Decimal) {
+        if let Some((kind, help)) = self.begun.take() {
+            write_head(&mut self.out, self.name, kind, help);
+        }
+        self.out.push_str(self.name);
+        self.out.push('{');
+        self.out.push_str(written);
+        for (name, text) in more {
+            self.out.push(',');
+            write_label(&mut self.out, name, text);
+        }
+        self.out.push_str("} ");
+        write_decimal(&mut self.out, value);
+        self.out.push('\n');
+    }
+}
+
+fn write_head(out: &mut String, name: &str, kind: Kind, help: &str) {
+    out.push_str("# HELP ");
+    out.push_str(name);
+    out.push(' ');
+    escape(out, help, false);
+    out.push_str("\n# TYPE ");
+    out.push_str(name);
+    out.push_str(if kind == Kind::Counter { " counter\n" } else { " gauge\n" });
+}
+
+/// Writes `name="text"`.
+pub(super) fn write_label(out: &mut String, name: &str, text: &str) {
+    out.push_str(name);
+    out.push_str("=\"");
+    escape(out, text, true);
+    out.push('"');
 }
 
 fn escape(out: &mut String, text: &str, quotes: bool) {

@@ -81,12 +81,16 @@ impl Answers {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return Some(Refusal::Method);
         }
-        (!matches!(request.uri().path(), "/" | "/metrics")).then_some(Refusal::Path)
+        (!matches!(request.uri().path(), "/" | "/metrics" | "/metrics/dcgm")).then_some(Refusal::Path)
     }
 
     fn content<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if request.uri().path() == "/" {
             return response(StatusCode::OK, HTML, INDEX);
+        }
+        if request.uri().path() == "/metrics/dcgm" {
+            // Never OpenMetrics: its counters end in `_total`, these do not.
+            return response(StatusCode::OK, CLASSIC, self.exporter.dcgm());
         }
         let wants_openmetrics = request
             .headers()

@@ -12,10 +12,14 @@ fn get_and_head_are_answered_and_nothing_else() {
     }
     let head = ask(&mut stream, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n").expect("answer");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    let dcgm = get(&mut stream, "/metrics/dcgm", "Accept: application/openmetrics-text\r\n").expect("answer");
+    assert!(dcgm.starts_with("HTTP/1.1 200") && dcgm.contains("text/plain; version=0.0.4"), "{dcgm}");
     assert!(get(&mut stream, "/", "").expect("answer").contains("href=\"/metrics\""));
     for (request, status, reason) in [
         ("POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "405", "method"),
         ("DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", "405", "method"),
+        ("POST /metrics/dcgm HTTP/1.1\r\nHost: x\r\n\r\n", "405", "method"),
+        ("GET /metrics/dcgm/ HTTP/1.1\r\nHost: x\r\n\r\n", "404", "path"),
         ("GET /metrics/ HTTP/1.1\r\nHost: x\r\n\r\n", "404", "path"),
         ("GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n", "404", "path"),
         ("GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", "413", "body"),
@@ -50,7 +54,7 @@ fn a_password_is_needed_where_users_are_configured() {
         "Authorization: Bearer YWxpY2U6YQ==\r\n",
         "Authorization: Basic\r\n",
     ] {
-        for path in ["/metrics", "/", "/nothing"] {
+        for path in ["/metrics", "/metrics/dcgm", "/", "/nothing"] {
             let mut stream = endpoint.connect();
             let answer = get(&mut stream, path, wrong).expect("answer");
             assert!(answer.starts_with("HTTP/1.1 401"), "{wrong}{path}: {answer}");
@@ -66,7 +70,7 @@ fn a_password_is_needed_where_users_are_configured() {
     for _ in 0..3 {
         let answer = get(&mut stream, "/metrics", RIGHT).expect("answer");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-frame-options: deny"), "{answer}");
-        assert_eq!(counter(&answer, "unauthorized"), 15);
+        assert_eq!(counter(&answer, "unauthorized"), 20);
     }
 }
 
