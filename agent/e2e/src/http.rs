@@ -36,7 +36,23 @@ pub fn get(port: u16, path: &str, accept: &str) -> Outcome<Response> {
     if !head.starts_with("HTTP/1.1 200") {
         return Err(format!("{path}: {}", head.lines().next().unwrap_or("")).into());
     }
-    Ok(Response { head: head.to_owned(), body: body.to_owned(), took })
+    let chunked = head.to_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = if chunked { whole(body).ok_or("a chunk ends early")? } else { body.to_owned() };
+    Ok(Response { head: head.to_owned(), body, took })
+}
+
+/// A chunked body in one piece, as Prometheus sends answers of more than 2 KiB.
+fn whole(mut chunks: &str) -> Option<String> {
+    let mut body = String::with_capacity(chunks.len());
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..length)?);
+        chunks = rest.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// A connection that stays open from scrape to scrape, as Prometheus keeps it.

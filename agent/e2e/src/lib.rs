@@ -12,6 +12,7 @@ pub mod consumer;
 pub mod http;
 pub mod kills;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod sim;
 pub mod stats;

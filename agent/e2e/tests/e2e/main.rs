@@ -3,6 +3,7 @@
 mod broker;
 mod captures;
 mod config;
+mod dcgm;
 mod delivery;
 mod exporter;
 mod hangs;

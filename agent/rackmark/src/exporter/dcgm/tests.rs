@@ -267,7 +267,7 @@ fn an_absent_reading_is_no_series() {
     assert_eq!(of_vgpu.len(), 1, "{of_vgpu:?}");
     assert!(of_vgpu[0].starts_with("DCGM_FI_DEV_XID_ERRORS{") && of_vgpu[0].ends_with("} 0"));
     assert!(of_vgpu[0].contains("device=\"\""), "no minor number was read");
-    assert_eq!(text(&Roster::default(), &PLAIN), "", "no head without a point");
+    assert_eq!(super::text(&Roster::default(), &PLAIN), "", "no head without a point");
 }
 
 #[test]
