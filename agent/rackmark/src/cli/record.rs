@@ -109,6 +109,8 @@ impl Recorder {
             return;
         };
         let since = |boot_ms: u64| boot_ms.saturating_sub(*began);
+        let sampled = matches!(report, SamplerReport::Sample(_)).then_some(roster.taken).flatten();
+        let arrived = since(sampled.map_or(now_boot_ms, |taken| taken.boot_ms));
         let mut write = |t_ms, what| writer.item(&TraceItem { t_ms, what }, out);
         for change in changes {
             let what = match change {
@@ -123,7 +125,7 @@ impl Recorder {
                 Change::Health(_) | Change::Appeared { .. } => None,
             };
             if let Some(what) = what {
-                write(since(now_boot_ms), what);
+                write(arrived, what);
             }
         }
         if let SamplerReport::Event(event) = report
@@ -139,11 +141,11 @@ impl Recorder {
                 gpu_instance_id: event.gpu_instance_id,
                 compute_instance_id: event.compute_instance_id,
             };
-            write(since(now_boot_ms), What::Xid(seen));
+            write(arrived, What::Xid(seen));
         }
-        if let (SamplerReport::Sample(_), Some(taken)) = (report, roster.taken) {
+        if sampled.is_some() {
             for gpu in &roster.gpus {
-                write(since(taken.boot_ms), fast(gpu));
+                write(arrived, fast(gpu));
             }
             self.rows += roster.gpus.len() as u64;
         }
@@ -194,11 +196,13 @@ fn inventory(gpu: &Gpu) -> Option<What> {
 }
 
 fn presence(gpu: &Gpu) -> What {
-    let function = match &gpu.standing {
-        Standing::Unresponsive { function } => function.clone(),
-        Standing::Answering | Standing::Slow | Standing::Absent(_) => String::new(),
+    let (absent, function) = match &gpu.standing {
+        // Nothing is announced for a call that is out for a moment, nor when it comes back.
+        Standing::Answering | Standing::Slow => (None, String::new()),
+        Standing::Unresponsive { function } => (Some(NoData::Timeout), function.clone()),
+        Standing::Absent(why) => (Some(*why), String::new()),
     };
-    What::Presence { gpu: gpu.identity.slot, absent: gpu.absence(), function }
+    What::Presence { gpu: gpu.identity.slot, absent, function }
 }
 
 #[cfg(test)]
