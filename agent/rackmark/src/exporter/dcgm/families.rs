@@ -75,7 +75,7 @@ pub const DEFAULT: [Family; 25] = [
     Family {
         name: "DCGM_FI_DEV_XID_ERRORS",
         kind: Kind::Gauge,
-        help: "Code of the newest XID; 0 where there is none.",
+        help: "Code of the newest XID whose condition stands; 0 where there is none.",
         source: Source::LastXid,
     },
     memory(
@@ -198,7 +198,7 @@ pub const EXTRA: [Family; 17] = [
     Family {
         name: "DCGM_EXP_XID_ERRORS_COUNT",
         kind: Kind::Counter,
-        help: "XIDs since the agent started, by code.",
+        help: "XIDs since the agent was installed, by code.",
         source: Source::XidCounts,
     },
 ];

@@ -12,6 +12,7 @@ mod tests;
 
 use std::fmt::Write as _;
 
+use rackmark_health::Code;
 use rackmark_model::MigInstance;
 
 use self::families::{DEFAULT, EXTRA, Family, Source};
@@ -37,6 +38,7 @@ const LINE_ROOM: usize = 72;
 /// A GPU with the labels of its series.
 struct Labelled<'a> {
     gpu: &'a Gpu,
+    judged: Option<&'a rackmark_health::Gpu>,
     labels: String,
     /// GPU instances under MIG that tell their memory.
     instances: Vec<(&'a MigInstance, String)>,
@@ -76,13 +78,14 @@ fn write_family(family: &Family, gpus: &[Labelled<'_>], out: &mut RawText) {
                 }
             }
             Source::LastXid => {
-                let code = last_xid(of.gpu);
+                let code = of.judged.map_or(0, standing_xid);
                 let text = code.to_string();
                 out.point(&of.labels, &[("err_code", &text)], Decimal::whole(u64::from(code)));
             }
             Source::XidCounts => {
-                for (code, count) in &of.gpu.xids {
-                    out.point(&of.labels, &[("xid", &code.to_string())], Decimal::whole(*count));
+                let counts = of.judged.iter().flat_map(|judged| &judged.incidents.counts);
+                for (code, count) in counts {
+                    out.point(&of.labels, &[("xid", &code.to_string())], Decimal::whole(count.errors));
                 }
             }
         }
@@ -94,10 +97,10 @@ fn current(gpu: &Gpu) -> Option<&Gpu> {
     Some(gpu).filter(|gpu| gpu.absence().is_none())
 }
 
-/// Code of the newest XID, 0 where there is none. Known of lost GPUs too: that
-/// is when it matters.
-fn last_xid(gpu: &Gpu) -> u32 {
-    gpu.last_xid.unwrap_or(0)
+/// Code of the newest XID whose condition stands, otherwise 0. Known of lost GPUs too: that is when it matters.
+fn standing_xid(judged: &rackmark_health::Gpu) -> u32 {
+    let xids = judged.conditions.all().iter().filter(|condition| condition.code == Code::Xid);
+    xids.max_by_key(|condition| condition.last_unix_ms).map_or(0, |condition| condition.key)
 }
 
 fn labelled<'a>(roster: &'a Roster, setting: &Setting<'_>) -> Vec<Labelled<'a>> {
@@ -108,7 +111,8 @@ fn labelled<'a>(roster: &'a Roster, setting: &Setting<'_>) -> Vec<Labelled<'a>> 
     roster
         .gpus
         .iter()
-        .map(|gpu| {
+        .enumerate()
+        .map(|(at, gpu)| {
             let front = names_of(gpu);
             let instances = instances(gpu)
                 .map(|mig| {
@@ -120,7 +124,7 @@ fn labelled<'a>(roster: &'a Roster, setting: &Setting<'_>) -> Vec<Labelled<'a>> 
                     (mig, labels)
                 })
                 .collect();
-            Labelled { gpu, labels: front + &node, instances }
+            Labelled { gpu, judged: roster.health.gpus.get(at), labels: front + &node, instances }
         })
         .collect()
 }

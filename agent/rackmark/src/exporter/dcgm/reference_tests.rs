@@ -22,8 +22,8 @@ const NOTES: [(&str, &str, &str, &str); 42] = [
     (
         "DCGM_FI_DEV_XID_ERRORS",
         "XID code",
-        "XID events; 0 where none came since the agent started",
-        "Also of a lost GPU, when it matters most. Label `err_code` as there; no `err_msg`",
+        "The newest XID whose condition stands; otherwise 0",
+        "There it never clears. Also of a lost GPU, when it matters most. Label `err_code` as there; no `err_msg`",
     ),
     (
         "DCGM_FI_DEV_FB_FREE",
@@ -102,7 +102,7 @@ const NOTES: [(&str, &str, &str, &str); 42] = [
     (
         "DCGM_EXP_XID_ERRORS_COUNT",
         "XIDs",
-        "XID events since the agent started, label `xid`",
+        "XIDs since the agent was installed, label `xid`",
         "Only goes up, so `rate()` and `increase()` are right. There it counts within a window and falls back to 0; there is no label `window_size_in_ms`",
     ),
 ];
