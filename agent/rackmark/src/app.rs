@@ -124,6 +124,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             feed.clone(),
             roster.clone(),
             *epoch,
+            Arc::new(inbox::Unable),
         );
         tasks.spawn(named("inbox", inbox::run(inbox, incoming, stopping.clone())));
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());

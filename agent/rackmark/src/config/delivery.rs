@@ -23,6 +23,10 @@ pub struct Consumer {
     pub key: PublicKey,
     /// Records are kept until it has confirmed them, as long as the budget allows.
     pub required: bool,
+    /// It may send every verb.
+    pub operator: bool,
+    /// It may begin and end leases.
+    pub lessor: bool,
 }
 
 /// Most consumers: each is a subscription.
@@ -48,6 +52,9 @@ pub fn spool(r: &mut Reader) -> Option<Limits> {
     })
 }
 
+/// A key that names consumers, and what it makes of them.
+type Role = (&'static str, fn(&mut Consumer) -> &mut bool);
+
 /// The consumers this node listens to.
 pub fn consumers(r: &mut Reader) -> Vec<Consumer> {
     let mut consumers: Vec<Consumer> = Vec::new();
@@ -55,7 +62,13 @@ pub fn consumers(r: &mut Reader) -> Vec<Consumer> {
         let parsed = text.split_once('=').and_then(|(name, key)| {
             let key = PublicKey::from_hex(key.trim())?;
             let name = name.trim();
-            is_name(name).then(|| Consumer { name: name.to_owned(), key, required: false })
+            is_name(name).then(|| Consumer {
+                name: name.to_owned(),
+                key,
+                required: false,
+                operator: false,
+                lessor: false,
+            })
         });
         match parsed {
             Some(new) if consumers.iter().any(|known| known.name == new.name) => {
@@ -65,11 +78,16 @@ pub fn consumers(r: &mut Reader) -> Vec<Consumer> {
             None => r.wrong("consumers", "allowed", format!("{text:?}"), "is not name=64 hex digits"),
         }
     }
-    for name in r.texts("consumers", "required", 0..=CONSUMERS) {
-        match consumers.iter_mut().find(|known| known.name == name) {
-            Some(known) => known.required = true,
-            None => {
-                r.wrong("consumers", "required", format!("{name:?}"), "is not in `consumers.allowed`");
+    let roles: [Role; 3] = [
+        ("required", |consumer| &mut consumer.required),
+        ("operators", |consumer| &mut consumer.operator),
+        ("lessors", |consumer| &mut consumer.lessor),
+    ];
+    for (key, role) in roles {
+        for name in r.texts("consumers", key, 0..=CONSUMERS) {
+            match consumers.iter_mut().find(|known| known.name == name) {
+                Some(known) => *role(known) = true,
+                None => r.wrong("consumers", key, format!("{name:?}"), "is not in `consumers.allowed`"),
             }
         }
     }

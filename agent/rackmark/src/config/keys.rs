@@ -148,6 +148,13 @@ pub const KEYS: &[Key] = &[
         "Of these, the ones whose confirmation records wait for, as long as the budget allows.",
     ),
     key(
+        "consumers",
+        "operators",
+        "[]",
+        "Of these, the ones whose signed commands may drain, pause, acknowledge and begin maintenance or leases.",
+    ),
+    key("consumers", "lessors", "[]", "Of these, the ones whose signed commands may begin and end leases."),
+    key(
         "health",
         "boot_grace_secs",
         "300",

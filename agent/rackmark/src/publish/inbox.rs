@@ -1,16 +1,20 @@
 //! What consumers send to the node: watermarks and commands, each checked
 //! against the keys of the configuration before anything is done.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use rackmark_feed::{
-    Command, Downlink, DownlinkBody, NodeId, Reply, ReplyOutcome, SessionId, SpoolEpoch, Topic, Verb,
+    Command, Downlink, DownlinkBody, NodeId, Reply, ReplyOutcome, SessionId, SpoolEpoch, Stream, Topic, Verb,
     Watermark, topic,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::encode;
 use super::feed::{Feed, SharedFeed};
 use super::mqtt::{self, Again, Incoming, Outbox, StreamIndex};
 use super::spool::{self, STREAMS, Spool};
@@ -30,15 +34,52 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Commands remembered until they expire, so that each works once; more in five minutes are refused.
 const NONCES: usize = 256;
 
-/// The topics that this node listens to.
+/// The verbs about leases, which lessors may send, too.
+const LEASE_VERBS: [&str; 2] = ["lease_start", "lease_end"];
+
+/// Does what signed commands ask for, except to send again: the inbox does that itself.
+pub trait Carrier: Send + Sync {
+    /// Carries out a verb for a consumer who may send it. It must not wait: the inbox takes nothing else meanwhile.
+    ///
+    /// # Errors
+    /// Why it is not done, for people, worded to follow "a command that …". The consumer is told, signed.
+    fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), String>;
+}
+
+/// A node that does nothing but send again.
+pub struct Unable;
+
+impl Carrier for Unable {
+    fn carry_out(&self, verb: &Verb, _consumer: &str) -> Result<(), String> {
+        Err(format!("asks for {}, which this node does not do", verb.name()))
+    }
+}
+
+/// The topics that this node listens to. Every verb is among them as soon as anyone is allowed, so that who may
+/// not send one is told so.
 pub fn subscriptions(config: &Config) -> Vec<String> {
+    if config.consumers.is_empty() {
+        return Vec::new();
+    }
     let watermarks =
         config.consumers.iter().map(|consumer| topic::watermark(&config.site, &config.node, &consumer.name));
-    let resend = topic::command(&config.site, &config.node, "resend");
-    match config.consumers.is_empty() {
-        true => Vec::new(),
-        false => watermarks.chain([resend]).filter_map(Result::ok).collect(),
+    let verbs = Verb::NAMES.iter().map(|verb| topic::command(&config.site, &config.node, verb));
+    watermarks.chain(verbs).filter_map(Result::ok).collect()
+}
+
+/// Whether the configuration lets a consumer send a verb. To send again is for everyone who is allowed at all.
+fn may_send(consumer: &Consumer, verb: &str) -> bool {
+    verb == "resend" || consumer.operator || (consumer.lessor && LEASE_VERBS.contains(&verb))
+}
+
+fn permitted(consumer: &Consumer, verb: &str) -> Result<(), String> {
+    if may_send(consumer, verb) {
+        return Ok(());
     }
+    Err(match LEASE_VERBS.contains(&verb) {
+        true => format!("asks for {verb}, which is for `consumers.operators` and `consumers.lessors`"),
+        false => format!("asks for {verb}, which is for `consumers.operators`"),
+    })
 }
 
 /// Handles what arrives until `stop` is set.
@@ -73,6 +114,7 @@ pub struct Inbox {
     feed: SharedFeed,
     roster: SharedRoster,
     epoch: SpoolEpoch,
+    carrier: Arc<dyn Carrier>,
     /// By consumer name and stream.
     confirmed: Vec<(String, [Option<Confirmed>; 4])>,
     /// Nonces of commands, with the time they expire.
@@ -88,9 +130,19 @@ impl Inbox {
         feed: SharedFeed,
         roster: SharedRoster,
         epoch: SpoolEpoch,
+        carrier: Arc<dyn Carrier>,
     ) -> Self {
-        let mut inbox =
-            Self { config, spool, outbox, feed, roster, epoch, confirmed: Vec::new(), nonces: Vec::new() };
+        let mut inbox = Self {
+            config,
+            spool,
+            outbox,
+            feed,
+            roster,
+            epoch,
+            carrier,
+            confirmed: Vec::new(),
+            nonces: Vec::new(),
+        };
         inbox.hold();
         inbox
     }
@@ -212,13 +264,15 @@ impl Inbox {
             .check(&node, &session, clock::unix_ms())
             .and_then(|()| command.check_topic(verb))
             .map_err(|refusal| refusal.to_string())
+            // Before the nonce is kept: who may not ask may not fill the list of nonces either.
+            .and_then(|()| permitted(consumer, command.verb.name()))
             .and_then(|()| self.once(&command))
             .and_then(|()| self.carry_out(&command));
         let (outcome_code, reason) = match &outcome {
             Ok(()) => (ReplyOutcome::Accepted, String::new()),
-            Err(why) => (ReplyOutcome::Refused, why.clone()),
+            Err(why) => (ReplyOutcome::Refused, encode::cut(why)),
         };
-        tracing::info!(consumer = consumer.name, outcome = %outcome_code, reason, "command");
+        tracing::info!(consumer = consumer.name, verb = command.verb.name(), outcome = %outcome_code, reason, "command");
         self.answer(&command, outcome_code, reason, message);
         outcome
     }
@@ -237,20 +291,32 @@ impl Inbox {
     }
 
     fn carry_out(&self, command: &Command) -> Result<(), String> {
-        let Verb::Resend { stream, epoch, from_seq, to_seq } = &command.verb else {
-            return Err("has a verb that this node does not know".to_owned());
-        };
-        let Some(index) = spool::index_of(*stream) else {
+        match &command.verb {
+            Verb::Resend { stream, epoch, from_seq, to_seq } => {
+                self.send_again(*stream, *epoch, *from_seq, *to_seq)
+            }
+            verb => self.carrier.carry_out(verb, &command.consumer),
+        }
+    }
+
+    fn send_again(
+        &self,
+        stream: Stream,
+        epoch: SpoolEpoch,
+        from_seq: u64,
+        to_seq: u64,
+    ) -> Result<(), String> {
+        let Some(index) = spool::index_of(stream) else {
             return Err(format!("asks for {stream}, which is not kept"));
         };
-        if *epoch != self.epoch {
+        if epoch != self.epoch {
             return Err("asks for another spool epoch, which is gone".to_owned());
         }
         let offered = self.spool.offered(index);
-        if from_seq > to_seq || *from_seq >= offered {
+        if from_seq > to_seq || from_seq >= offered {
             return Err("asks for numbers that do not exist".to_owned());
         }
-        let again = Again { stream: index, from_seq: *from_seq, to_seq: (*to_seq).min(offered - 1) };
+        let again = Again { stream: index, from_seq, to_seq: to_seq.min(offered - 1) };
         match self.spool.send_again(again) {
             true => Ok(()),
             false => Err("comes while too much is being sent again; ask later".to_owned()),

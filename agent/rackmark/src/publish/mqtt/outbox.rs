@@ -87,6 +87,12 @@ impl Outbox {
         self.shared.wake.notify_one();
     }
 
+    /// What was answered and not sent yet.
+    #[cfg(test)]
+    pub fn replies(&self) -> Vec<Reply> {
+        self.lock().replies.iter().cloned().collect()
+    }
+
     /// The counters of this outbox and of the publisher that empties it.
     pub fn stats(&self) -> Arc<PublisherStats> {
         Arc::clone(&self.shared.stats)

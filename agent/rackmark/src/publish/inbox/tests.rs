@@ -1,0 +1,240 @@
+//! Commands from outside: who may send which, what reaches the carrier, what the consumer is told.
+
+use std::path::Path;
+use std::sync::{Mutex, RwLock};
+
+use bytes::Bytes;
+use rackmark_feed::{Body, Frame, SigningKey, seal_downlink};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::publish::feed::Machine;
+use crate::publish::identity::{Session, StateDir};
+use crate::sampling::roster::Roster;
+
+/// Notes what it is asked for, and refuses to drain.
+#[derive(Default)]
+struct Notes(Mutex<Vec<(String, String)>>);
+
+impl Carrier for Notes {
+    fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), String> {
+        self.0.lock().expect("notes").push((verb.name().to_owned(), consumer.to_owned()));
+        match verb {
+            Verb::Drain { reason, .. } => Err(format!("asks for {reason}").repeat(200)),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Bench {
+    inbox: Inbox,
+    notes: Arc<Notes>,
+    outbox: Outbox,
+    sent: u8,
+    _state: tempfile::TempDir,
+    _config: watch::Sender<Arc<Config>>,
+    _writer: spool::Writer,
+}
+
+fn key(name: &str) -> SigningKey {
+    SigningKey::from_seed(&[name.as_bytes()[0]; 32])
+}
+
+/// Three consumers: an operator, a lessor, and one who is allowed and no more.
+fn config() -> Config {
+    let allowed: Vec<String> =
+        ["olga", "lea", "bob"].iter().map(|name| format!("\"{name}={}\"", key(name).public())).collect();
+    let text = format!(
+        "[node]\nsite = \"test\"\nname = \"node\"\n[consumers]\nallowed = [{}]\noperators = [\"olga\"]\nlessors = [\"lea\"]\n",
+        allowed.join(", ")
+    );
+    Config::parse(&text, Path::new("test.toml")).expect("a good file")
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let state = StateDir::open(folder.path()).expect("state");
+        let session = Session::begin(&state).expect("session");
+        let wake = Arc::new(Notify::new());
+        let opened = spool::open_in_memory(String::new(), 7, wake.clone()).expect("spool");
+        let outbox = Outbox::new(Box::new(opened.spool.clone()), wake);
+        let (sender, config) = watch::channel(Arc::new(config()));
+        let machine = Machine { boot_id: [0; 16], host: None };
+        let feed = SharedFeed::new(Feed::begin(session, None, config.clone(), state, machine));
+        let roster: SharedRoster = Arc::new(RwLock::new(Roster::default()));
+        let notes = Arc::new(Notes::default());
+        let inbox =
+            Inbox::new(config, opened.spool, outbox.clone(), feed, roster, SpoolEpoch(7), notes.clone());
+        Self { inbox, notes, outbox, sent: 0, _state: folder, _config: sender, _writer: opened.writer }
+    }
+
+    /// Sends a verb as `consumer`, signed by `signer`; what the node answers.
+    fn send(&mut self, consumer: &str, signer: &str, verb: Verb) -> Option<Reply> {
+        self.sent += 1;
+        let (node, session) = self.inbox.addressee();
+        let topic = topic::command("test", "node", verb.name()).expect("topic");
+        let command = Command {
+            node,
+            session,
+            consumer: consumer.to_owned(),
+            expires_unix_ms: clock::unix_ms() + 60_000,
+            nonce: [self.sent; 16],
+            verb,
+            extensions: Vec::new(),
+        };
+        let payload = seal_downlink(&DownlinkBody::Command(command), &key(signer)).expect("sealed");
+        self.deliver(topic, consumer, payload)
+    }
+
+    fn deliver(&mut self, topic: String, consumer: &str, payload: Vec<u8>) -> Option<Reply> {
+        let before = self.outbox.replies().len();
+        self.inbox.take(&Incoming {
+            topic,
+            payload: Bytes::from(payload),
+            response_topic: topic::reply("test", "node", consumer).ok(),
+            correlation_data: None,
+        });
+        let replies = self.outbox.replies();
+        let reply = replies.get(before)?;
+        match Frame::parse(&reply.payload).and_then(|frame| frame.body()) {
+            Ok(Body::Reply(reply)) => Some(reply),
+            other => panic!("not a reply: {other:?}"),
+        }
+    }
+
+    fn carried_out(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.notes.0.lock().expect("notes"))
+    }
+}
+
+fn verbs() -> Vec<Verb> {
+    let gpu = || Some("3".to_owned());
+    vec![
+        Verb::Acknowledge { gpu: gpu(), code: "xid".into(), key: 79 },
+        Verb::MaintenanceStart { gpu: None, until_unix_ms: 5, reason: String::new() },
+        Verb::MaintenanceEnd { gpu: None },
+        Verb::LeaseStart { gpu: "3".into(), lease: "l-1".into(), until_unix_ms: None },
+        Verb::LeaseEnd { lease: "l-1".into() },
+        Verb::Drain { gpu: gpu(), reason: "an update".into() },
+        Verb::Undrain { gpu: gpu() },
+        Verb::Pause { gpu: gpu(), for_ms: 1000 },
+        Verb::Resume { gpu: gpu() },
+    ]
+}
+
+#[test]
+fn an_operator_may_send_every_verb_and_the_carrier_gets_it_with_the_name() {
+    let mut bench = Bench::new();
+    for verb in verbs() {
+        let reply = bench.send("olga", "olga", verb.clone()).expect("an answer");
+        let refuses = matches!(verb, Verb::Drain { .. });
+        let outcome = if refuses { ReplyOutcome::Refused } else { ReplyOutcome::Accepted };
+        assert_eq!(reply.outcome, outcome, "{verb:?}: {}", reply.reason);
+        assert_eq!(reply.nonce, [bench.sent; 16]);
+        assert_eq!(bench.carried_out(), [(verb.name().to_owned(), "olga".to_owned())]);
+    }
+}
+
+/// The carrier's reason is longer than the feed allows: without the cut there would be no answer at all.
+#[test]
+fn the_carriers_reason_is_told_as_far_as_it_fits() {
+    let mut bench = Bench::new();
+    let verb = Verb::Drain { gpu: None, reason: "an update".into() };
+    let reply = bench.send("olga", "olga", verb).expect("an answer");
+    assert!(reply.reason.starts_with("asks for an update") && reply.reason.len() > 500, "{}", reply.reason);
+}
+
+#[test]
+fn a_lessor_may_begin_and_end_leases_and_nothing_else() {
+    let mut bench = Bench::new();
+    for verb in verbs() {
+        let reply = bench.send("lea", "lea", verb.clone()).expect("an answer");
+        let lease = matches!(verb, Verb::LeaseStart { .. } | Verb::LeaseEnd { .. });
+        assert_eq!(reply.outcome == ReplyOutcome::Accepted, lease, "{verb:?}: {}", reply.reason);
+        assert_eq!(bench.carried_out().len(), usize::from(lease));
+        if !lease {
+            let said = format!("asks for {}, which is for `consumers.operators`", verb.name());
+            assert_eq!(reply.reason, said);
+        }
+    }
+}
+
+#[test]
+fn who_is_only_allowed_may_ask_again_and_nothing_else() {
+    let mut bench = Bench::new();
+    for verb in verbs() {
+        let reply = bench.send("bob", "bob", verb.clone()).expect("an answer");
+        assert_eq!(reply.outcome, ReplyOutcome::Refused, "{verb:?}");
+        assert!(reply.reason.contains("`consumers.operators`"), "{}", reply.reason);
+    }
+    assert_eq!(bench.carried_out(), []);
+    let again = Verb::Resend { stream: Stream::Event, epoch: SpoolEpoch(7), from_seq: 5, to_seq: 9 };
+    let reply = bench.send("bob", "bob", again).expect("an answer");
+    assert!(reply.reason.contains("do not exist"), "it got as far as the spool: {}", reply.reason);
+}
+
+/// A name without its key is nobody; who may not ask uses up no nonces.
+#[test]
+fn another_key_gets_no_answer_and_the_refused_take_no_room() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.send("olga", "bob", Verb::Resume { gpu: None }), None);
+    assert_eq!(bench.send("stranger", "bob", Verb::Resume { gpu: None }), None);
+    for _ in 0..20 {
+        bench.send("bob", "bob", Verb::Resume { gpu: None });
+    }
+    assert!(bench.inbox.nonces.is_empty());
+    assert_eq!(bench.carried_out(), []);
+    let reply = bench.send("olga", "olga", Verb::Resume { gpu: None }).expect("an answer");
+    assert_eq!((reply.outcome, bench.inbox.nonces.len()), (ReplyOutcome::Accepted, 1));
+}
+
+/// A command counts on the topic of its verb only: brokers grant verbs by topic.
+#[test]
+fn a_verb_on_the_topic_of_another_is_refused() {
+    let mut bench = Bench::new();
+    let (node, session) = bench.inbox.addressee();
+    let command = Command {
+        node,
+        session,
+        consumer: "olga".into(),
+        expires_unix_ms: clock::unix_ms() + 60_000,
+        nonce: [9; 16],
+        verb: Verb::Pause { gpu: None, for_ms: 1 },
+        extensions: Vec::new(),
+    };
+    let payload = seal_downlink(&DownlinkBody::Command(command), &key("olga")).expect("sealed");
+    let topic = topic::command("test", "node", "lease_end").expect("topic");
+    let reply = bench.deliver(topic, "olga", payload).expect("an answer");
+    assert_eq!(reply.outcome, ReplyOutcome::Refused);
+    assert_eq!(bench.carried_out(), []);
+}
+
+#[test]
+fn a_node_listens_to_every_verb_once_anyone_is_allowed() {
+    let topics = subscriptions(&config());
+    for verb in verbs() {
+        assert!(topics.contains(&format!("rackmark/v1/test/node/cmd/{}", verb.name())), "{topics:?}");
+    }
+    assert!(topics.contains(&"rackmark/v1/test/node/cmd/resend".to_owned()));
+    assert_eq!(topics.iter().filter(|topic| topic.contains("/watermark/")).count(), 3);
+    let nobody = Config::parse("", Path::new("test.toml")).expect("a good file");
+    assert_eq!(subscriptions(&nobody), Vec::<String>::new());
+}
+
+#[test]
+fn roles_are_for_those_who_are_allowed() {
+    let text = "[consumers]\nallowed = []\noperators = [\"olga\"]\nlessors = [\"lea\"]\n";
+    let error = Config::parse(text, Path::new("test.toml")).expect_err("nobody is allowed");
+    let said = chain(&error);
+    let mistakes = format!("{error:?}");
+    for key in ["consumers.operators", "consumers.lessors"] {
+        assert!(mistakes.contains(key), "{said}");
+    }
+}
+
+#[test]
+fn a_node_without_a_carrier_says_so() {
+    let said = Unable.carry_out(&Verb::Undrain { gpu: None }, "olga").expect_err("it does nothing");
+    assert_eq!(said, "asks for undrain, which this node does not do");
+}
