@@ -8,8 +8,10 @@ use std::fmt::Write as _;
 pub enum Code {
     /// It worked.
     Ok = 0,
+    /// Checks ran and found something to look at (`doctor`).
+    Odd = 1,
     /// Checks ran and found something wrong (`doctor`).
-    Findings = 1,
+    Wrong = 2,
     /// Wrong usage or configuration; trying again changes nothing.
     Usage = 64,
     /// Something it needs is not there: driver, GPU, broker, daemon.

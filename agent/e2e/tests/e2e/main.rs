@@ -5,6 +5,7 @@ mod captures;
 mod config;
 mod dcgm;
 mod delivery;
+mod doctor;
 mod exporter;
 mod hangs;
 mod imports;
