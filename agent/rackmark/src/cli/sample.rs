@@ -79,8 +79,5 @@ fn with_slow(gpu: &Gpu) -> Json {
             .collect();
         shown["nvlinks"] = json!(slow.nvlinks);
     }
-    if !gpu.mig.is_empty() {
-        shown["mig"] = json!(gpu.mig);
-    }
     shown
 }

@@ -88,7 +88,11 @@ pub fn gpu_table(gpus: &[Json], colour: bool) -> String {
         "PCI ADDRESS",
         "UUID",
     ];
-    let rows: Vec<Vec<Cell>> = gpus.iter().map(row).collect();
+    let parts = |gpu: &Json| gpu["mig"].as_array().cloned().unwrap_or_default();
+    let rows: Vec<Vec<Cell>> = gpus
+        .iter()
+        .flat_map(|gpu| std::iter::once(row(gpu)).chain(parts(gpu).iter().map(mig_row).collect::<Vec<_>>()))
+        .collect();
     render(&header, &rows, colour)
 }
 
@@ -128,4 +132,46 @@ fn row(gpu: &Json) -> Vec<Cell> {
     ]
 }
 
+/// A MIG instance, below its GPU.
+fn mig_row(mig: &Json) -> Vec<Cell> {
+    let bytes = |name: &str| mig[name].as_u64().map(|bytes| bytes as f64 / GIB);
+    let memory = match (bytes("memory_used_bytes"), bytes("memory_total_bytes")) {
+        (Some(used), Some(total)) => format!("{used:.0}/{total:.0} GiB"),
+        _ => "-".to_owned(),
+    };
+    let mut row = vec![
+        Cell::text(""),
+        Cell::text(format!("  MIG {} {}", mig["index"], mig["profile"].as_str().unwrap_or("-"))),
+    ];
+    // State, verdict and utilisation are the whole GPU's.
+    row.extend([""; 3].map(Cell::text));
+    row.push(Cell::number(memory));
+    // So are temperature, power, clock and PCI address.
+    row.extend([""; 4].map(Cell::text));
+    row.push(Cell::text(mig["uuid"].as_str().unwrap_or("-")).tone(Tone::Faint));
+    row
+}
+
 const GIB: f64 = (1u64 << 30) as f64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn mig_instances_stand_below_their_gpu() {
+        let mig = json!({ "index": 1, "profile": "1g.18gb", "uuid": "MIG-1", "memory_used_bytes": 1u64 << 30, "memory_total_bytes": 18u64 << 30 });
+        let whole =
+            json!({ "slot": 0, "name": "H200", "standing": "answering", "readings": {}, "mig": [mig] });
+        let other = json!({ "slot": 1, "name": "H200", "standing": "answering", "readings": {}, "mig": [] });
+        let table = gpu_table(&[whole, other], false);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 4, "{table}");
+        assert!(lines[2].contains("MIG 1 1g.18gb") && lines[2].contains("1/18 GiB"), "{table}");
+        assert!(lines[2].ends_with("MIG-1"), "{table}");
+        let memory = lines[0].find("MEMORY").expect("column") + "MEMORY".len();
+        assert_eq!(lines[2].find("GiB").map(|at| at + 3), Some(memory), "{table}");
+    }
+}

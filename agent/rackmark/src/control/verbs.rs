@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rackmark_model::readings::{Descriptor, Fast, Inventory};
-use rackmark_model::{PciAddress, Reading, Value};
+use rackmark_model::{Bytes, MigInstance, PciAddress, Reading, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -202,6 +202,25 @@ pub fn gpu_json(gpu: &Gpu) -> Json {
         "state": gpu.state.name(),
         "verdict": gpu.verdict.name(),
         "readings": readings,
+        "mig": gpu.mig.iter().map(mig_json).collect::<Vec<_>>(),
+    })
+}
+
+/// A part of a GPU; what is not known is null.
+fn mig_json(mig: &MigInstance) -> Json {
+    let bytes = |reading: &Reading<Bytes>| reading.ok().map(|bytes| bytes.0);
+    json!({
+        "index": mig.index,
+        "gpu_instance": mig.gpu_instance_id.ok(),
+        "compute_instance": mig.compute_instance_id.ok(),
+        "uuid": mig.uuid.as_deref().ok(),
+        "profile": mig.name.as_deref().ok(),
+        "multiprocessors": mig.multiprocessors.ok(),
+        "memory_total_bytes": bytes(&mig.memory_total),
+        "memory_used_bytes": bytes(&mig.memory_used),
+        "memory_free_bytes": bytes(&mig.memory_free),
+        "memory_reserved_bytes": bytes(&mig.memory_reserved),
+        "ecc_uncorrected_sram_total": mig.ecc_uncorrected_sram.ok(),
     })
 }
 

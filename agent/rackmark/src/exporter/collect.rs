@@ -98,6 +98,7 @@ pub fn collect_settled(roster: &Roster, names: &Names, sink: &mut impl Sink) {
         }
     };
     readings(&gpus, &names.inventory, inventory, sink);
+    super::mig::mig(&gpus, sink);
 }
 
 fn node(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {

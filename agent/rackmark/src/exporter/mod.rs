@@ -6,6 +6,7 @@ mod client_certificates;
 mod collect;
 mod health;
 mod dcgm;
+mod mig;
 mod names;
 mod openmetrics;
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use rackmark_health::{Input, Now, Verb};
 use rackmark_model::ipc::SamplerReport;
-use rackmark_model::readings::Fast;
-use rackmark_model::{GpuEvent, GpuEventKind, GpuSample, GpuSlow, NoData, PciAddress, Presence, Sample};
+use rackmark_model::readings::{Fast, Inventory};
+use rackmark_model::{
+    GpuEvent, GpuEventKind, GpuInventory, GpuSample, GpuSlow, NoData, PciAddress, Presence, Sample,
+};
 
 use super::collect::{Around, Certificate, collect_live, collect_settled};
 use super::names::Names;
@@ -63,6 +65,13 @@ fn everything(sink: &mut Families) {
         processes: Vec::new(),
     };
     roster.take(&SamplerReport::Slow(Box::new(slow)), now);
+    let inventory = GpuInventory {
+        address,
+        inventory: Inventory::absent(NoData::NotSupported),
+        mig: vec![super::mig::tests::instance(0)],
+    };
+    roster.take(&SamplerReport::Inventory(Box::new(inventory)), now);
+    collect_settled(&roster, &Names::new(), sink);
     roster.take(&sample(Presence::Absent(NoData::GpuLost)), now);
     let mut changes = Vec::new();
     let sxid = Input::SxId { pci_text: "0000:05:00.0", code: 12028, fatal: Some(false), text: "" };

@@ -80,7 +80,7 @@ pub(super) fn as_page(findings: &[Finding], colour: bool) -> String {
     let rows: Vec<Vec<Cell>> = findings
         .iter()
         .map(|finding| {
-            let found = finding.found.lines().next().unwrap_or("");
+            let found = cut(finding.found.lines().next().unwrap_or(""), finding.outcome);
             vec![
                 Cell::text(marked(finding.outcome)).tone(finding.outcome.tone()),
                 Cell::text(finding.check),
@@ -109,6 +109,16 @@ pub(super) fn as_page(findings: &[Finding], colour: bool) -> String {
     page
 }
 
+/// Longest text of a finding in the table, in characters: the whole of it stands below.
+const CELL_CHARS_MAX: usize = 72;
+
+fn cut(text: &str, outcome: Outcome) -> String {
+    if outcome == Outcome::Fine || text.chars().count() <= CELL_CHARS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
+}
+
 /// Stands out also without colour.
 fn marked(outcome: Outcome) -> String {
     match outcome {
@@ -135,6 +145,9 @@ mod tests {
         assert!(three.is_some() && three < two, "{page}");
         assert_eq!(page.matches("second line").count(), 1, "the table has one line for each check: {page}");
         assert!(page.ends_with("1 of 3 checks wrong, 1 odd.\n"), "{page}");
+        findings.push(odd("four", "x".repeat(100), "look"));
+        let page = as_page(&findings, false);
+        assert!(page.contains("xxx…\n") && page.contains(&"x".repeat(100)), "cut in the table only: {page}");
         let json = as_json(&findings);
         assert_eq!(
             json[2],
