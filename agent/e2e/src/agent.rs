@@ -31,6 +31,7 @@ impl Setup {
             extra: vec![
                 ("sampler", format!("nvml_library = {:?}", sim.library())),
                 ("hardware", format!("sysfs_root = {:?}", sim.path().join("sysfs"))),
+                ("hardware", format!("kernel_log = {:?}", sim.path().join("kmsg"))),
             ],
             environment: vec![("RACKMARK_SIM_DIR".to_owned(), sim.path().display().to_string())],
             broker: None,

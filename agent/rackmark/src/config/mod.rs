@@ -15,7 +15,7 @@ pub use delivery::Consumer;
 pub use health::LeaseSource;
 pub use keys::default_file;
 pub use reader::{Mistake, nearest};
-pub use validated::{Config, ConfigError, SamplerLaunch};
+pub use validated::{CollectLaunch, Config, ConfigError, SamplerLaunch};
 
 /// Where the configuration of a running daemon comes from, each time it is read.
 #[derive(Debug)]

@@ -35,6 +35,10 @@ pub struct Config {
     pub pcie_throughput: bool,
     /// How a sampler comes to be.
     pub sampler: SamplerLaunch,
+    /// How the collector comes to be.
+    pub collect: CollectLaunch,
+    /// The kernel log, for a collector started directly.
+    pub kernel_log: PathBuf,
     /// Mount point of sysfs.
     pub sysfs_root: PathBuf,
     /// Mount point of procfs.
@@ -95,6 +99,15 @@ pub enum SamplerLaunch {
         /// The NVML library it loads.
         nvml_library: String,
     },
+}
+
+/// How the daemon gets a collector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CollectLaunch {
+    /// Connect; systemd starts a fresh one per connection.
+    Socket(PathBuf),
+    /// Start this program.
+    Program(PathBuf),
 }
 
 /// A configuration that cannot be used.
@@ -213,7 +226,9 @@ impl Config {
         let period_ms = r.number("sampling", "period_ms", 100..=60_000);
         let slow_secs = r.number("sampling", "slow_every_secs", 1..=3600);
         let pcie_throughput = r.flag("sampling", "pcie_throughput");
-        let sampler = launch(r);
+        let sampler = sampler(r);
+        let collect = launch(r, "collect");
+        let kernel_log = r.text("hardware", "kernel_log");
         let sysfs_root = r.text("hardware", "sysfs_root");
         let proc_root = r.text("hardware", "proc_root");
         let run_root = r.text("hardware", "run_root");
@@ -248,6 +263,8 @@ impl Config {
             slow_every_ticks: (slow_secs * 1000).div_ceil(period_ms).max(1),
             pcie_throughput,
             sampler: sampler?,
+            collect: collect?,
+            kernel_log: kernel_log?.into(),
             sysfs_root: sysfs_root?.into(),
             proc_root: proc_root?.into(),
             run_root: run_root?.into(),
@@ -300,23 +317,29 @@ fn host_name(r: &mut Reader) -> Option<String> {
     None
 }
 
-fn launch(r: &mut Reader) -> Option<SamplerLaunch> {
-    let both = r.is_typed("sampler", "socket") && r.is_typed("sampler", "program");
-    let socket = r.text("sampler", "socket");
-    let program = r.text("sampler", "program");
+fn sampler(r: &mut Reader) -> Option<SamplerLaunch> {
     let nvml_library = r.text("sampler", "nvml_library");
+    match launch(r, "sampler")? {
+        CollectLaunch::Socket(socket) => Some(SamplerLaunch::Socket(socket)),
+        CollectLaunch::Program(program) => {
+            Some(SamplerLaunch::Program { program, nvml_library: nvml_library? })
+        }
+    }
+}
+
+/// One of the two keys that say how a process of ours comes to be.
+fn launch(r: &mut Reader, section: &'static str) -> Option<CollectLaunch> {
+    let both = r.is_typed(section, "socket") && r.is_typed(section, "program");
+    let socket = r.text(section, "socket");
+    let program = r.text(section, "program");
     if both {
-        r.wrong(
-            "sampler",
-            "socket",
-            format!("{:?}", socket.unwrap_or_default()),
-            "stands beside `sampler.program`",
-        );
+        let problem = format!("stands beside `{section}.program`");
+        r.wrong(section, "socket", format!("{:?}", socket.unwrap_or_default()), problem);
         return None;
     }
     match socket {
-        Some(path) => Some(SamplerLaunch::Socket(path.into())),
-        None => Some(SamplerLaunch::Program { program: program?.into(), nvml_library: nvml_library? }),
+        Some(path) => Some(CollectLaunch::Socket(path.into())),
+        None => Some(CollectLaunch::Program(program?.into())),
     }
 }
 
@@ -379,8 +402,8 @@ mod tests {
             })
             .collect();
         let mistakes = parse(&text).expect_err("socket and program together");
-        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-        assert_eq!(mistakes[0].key, "sampler.socket");
+        let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        assert_eq!(keys, ["sampler.socket", "collect.socket"], "{mistakes:?}");
     }
 
     #[test]
@@ -420,5 +443,10 @@ mod tests {
     fn a_socket_replaces_the_program() {
         let config = parse("[sampler]\nsocket = \"/run/x.sock\"\n").expect("socket");
         assert_eq!(config.sampler, SamplerLaunch::Socket("/run/x.sock".into()));
+        assert_eq!(config.collect, CollectLaunch::Program("rackmark-collect".into()));
+        let config =
+            parse("[collect]\nsocket = \"/run/y.sock\"\n[hardware]\nkernel_log = \"/x\"\n").expect("socket");
+        assert_eq!(config.collect, CollectLaunch::Socket("/run/y.sock".into()));
+        assert_eq!(config.kernel_log, Path::new("/x"));
     }
 }

@@ -1,7 +1,11 @@
 //! The near side of the sampler: the stream to it (`link`), what is known of
 //! every GPU (`roster`), and the task that keeps one sampler alive and walks
-//! away from one that hangs (`task`).
+//! away from one that hangs (`task`). Beside it the kernel log, which names what
+//! NVML does not: how an open one is had (`collect_link`) and the task that
+//! listens to it (`kernel_log`).
 
+pub mod collect_link;
+pub mod kernel_log;
 pub mod link;
 pub mod narrator;
 pub mod roster;

@@ -138,7 +138,7 @@ fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16) -> S
     let hardware = options.simulated.as_ref().map_or_else(String::new, |simulated| {
         let simulated = simulated.display();
         format!(
-            "nvml_library = \"{simulated}/libnvidia-ml.so.1\"\n[hardware]\nsysfs_root = \"{simulated}/sysfs\"\n"
+            "nvml_library = \"{simulated}/libnvidia-ml.so.1\"\n[hardware]\nsysfs_root = \"{simulated}/sysfs\"\nkernel_log = \"{simulated}/kmsg\"\n"
         )
     });
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, metrics));
