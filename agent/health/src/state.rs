@@ -183,6 +183,8 @@ pub enum Recovery {
     DrainP2p,
     /// Let the work end, then reset.
     DrainAndReset,
+    /// Recover the IMEX domain, which shares memory between nodes.
+    RecoverImexDomain,
 }
 
 impl Recovery {

@@ -300,6 +300,7 @@ impl Recovery {
             Self::Reboot => "reboot the node",
             Self::DrainP2p => "end peer-to-peer work",
             Self::DrainAndReset => "let the work end, then reset the GPU",
+            Self::RecoverImexDomain => "recover the IMEX domain",
         }
     }
 
@@ -310,7 +311,9 @@ impl Recovery {
             Self::None => (Severity::Warning, Action::None, Effect::None, Lasts::Minutes(60)),
             Self::Reset => (Severity::Critical, Action::ResetGpu, Effect::Unusable, Lasts::UntilGpuReset),
             Self::Reboot => (Severity::Critical, Action::RebootNode, Effect::Unusable, Lasts::UntilReboot),
-            Self::DrainP2p => (Severity::Warning, Action::Drain, Effect::Drain, Lasts::UntilGpuReset),
+            Self::DrainP2p | Self::RecoverImexDomain => {
+                (Severity::Warning, Action::Drain, Effect::Drain, Lasts::UntilGpuReset)
+            }
             Self::DrainAndReset => (Severity::Warning, Action::ResetGpu, Effect::Drain, Lasts::UntilGpuReset),
         };
         Advised { severity, action, effect, lasts }

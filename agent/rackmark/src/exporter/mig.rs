@@ -124,15 +124,15 @@ pub(super) mod tests {
         let mut roster = Roster::default();
         let gpus =
             vec![GpuSample { address, presence, in_call: None, fast: Fast::absent(NoData::NotSupported) }];
-        roster.take(&SamplerReport::Sample(Sample {
-            seq: 1,
-            taken_boot_ms: 1,
-            taken_unix_ms: 1,
-            took_us: 1,
-            gpus,
-        }));
+        roster.take(
+            &SamplerReport::Sample(Sample { seq: 1, taken_boot_ms: 1, taken_unix_ms: 1, took_us: 1, gpus }),
+            crate::clock::now(),
+        );
         let inventory = Inventory::absent(NoData::NotSupported);
-        roster.take(&SamplerReport::Inventory(Box::new(GpuInventory { address, inventory, mig })));
+        roster.take(
+            &SamplerReport::Inventory(Box::new(GpuInventory { address, inventory, mig })),
+            crate::clock::now(),
+        );
         let mut lines = Lines::default();
         super::mig(&[(&roster.gpus[0], "0")], &mut lines);
         lines.0

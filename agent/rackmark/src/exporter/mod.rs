@@ -4,8 +4,8 @@
 mod auth;
 mod client_certificates;
 mod collect;
-mod health;
 mod dcgm;
+mod health;
 mod mig;
 mod names;
 mod openmetrics;

@@ -5,6 +5,7 @@ mod announcer;
 mod history;
 mod host;
 mod keep;
+mod kernel;
 mod leases;
 
 use rackmark_health::{
@@ -17,6 +18,7 @@ pub use announcer::Announcer;
 pub use history::{Entry, History, read as read_history};
 pub use host::watch as watch_host;
 pub use keep::Keeper;
+pub use kernel::Listener;
 pub use leases::watch as watch_leases;
 
 use crate::config::{Config, LeaseSource};

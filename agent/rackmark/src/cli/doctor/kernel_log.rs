@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rackmark_hardware::kmsg::{KernelLog, nvidia_xid};
+use rackmark_hardware::kmsg::{KernelLog, KernelReport, nvidia_report};
 
 use super::{Finding, fine, odd};
 use crate::exit::chain;
@@ -30,7 +30,7 @@ pub(super) fn check(path: &Path) -> Finding {
                     overwritten = record.seq;
                 }
                 records += 1;
-                if let Some(xid) = nvidia_xid(&record) {
+                if let Some(KernelReport::Xid(xid)) = nvidia_report(&record) {
                     *xids.entry(xid.code).or_default() += 1;
                     newest = Some(xid);
                 }

@@ -193,7 +193,7 @@ fn node() -> Roster {
             (0xDF, open, silent()),
         ]),
     ] {
-        roster.take(&report);
+        roster.take(&report, crate::clock::now());
     }
     roster
 }
@@ -290,7 +290,7 @@ fn a_link_that_could_not_be_read_leaves_no_sum() {
     assert!(crc(&roster).expect("a sum").ends_with("} 27"));
     if let SamplerReport::Slow(mut slow) = slow(0x1B) {
         slow.nvlinks[1].crc_data_errors = Err(NoData::Timeout);
-        roster.take(&SamplerReport::Slow(slow));
+        roster.take(&SamplerReport::Slow(slow), crate::clock::now());
     }
     assert_eq!(crc(&roster), None, "a sum over fewer links would look like a reset");
 }
@@ -298,7 +298,7 @@ fn a_link_that_could_not_be_read_leaves_no_sum() {
 #[test]
 fn a_gpu_without_an_index_is_numbered_by_its_slot() {
     let mut roster = Roster::default();
-    roster.take(&sample(vec![(1, Presence::Open, busy()), (2, Presence::Open, busy())]));
+    roster.take(&sample(vec![(1, Presence::Open, busy()), (2, Presence::Open, busy())]), crate::clock::now());
     let text = text(&roster, &PLAIN);
     let temperatures = lines(&text, "DCGM_FI_DEV_GPU_TEMP");
     assert!(temperatures[0].contains("{gpu=\"0\",UUID=\"\",pci_bus_id=\"00000000:01:00.0\","));

@@ -60,7 +60,7 @@ impl Bench {
         let opened = spool::open_in_memory(String::new(), 7, wake.clone()).expect("spool");
         let outbox = Outbox::new(Box::new(opened.spool.clone()), wake);
         let (sender, config) = watch::channel(Arc::new(config()));
-        let machine = Machine { boot_id: [0; 16], host: None };
+        let machine = Machine { boot_id: [0; 16], boot_text: String::new(), host: None };
         let feed = SharedFeed::new(Feed::begin(session, None, config.clone(), state, machine));
         let roster: SharedRoster = Arc::new(RwLock::new(Roster::default()));
         let notes = Arc::new(Notes::default());
