@@ -15,6 +15,7 @@ use rackmark_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::trends::Trends;
 use crate::judging::Surroundings;
 
 /// A call that is out for longer makes its GPU *unresponsive*; no reading takes
@@ -101,6 +102,8 @@ pub struct Gpu {
     pub state: GpuState,
     /// Whether work should be placed here.
     pub verdict: Verdict,
+    /// The last quarter of an hour.
+    pub trends: Trends,
 }
 
 impl Gpu {
@@ -118,6 +121,7 @@ impl Gpu {
             slot_named: false,
             state: GpuState::Unknown,
             verdict: Verdict::Unknown,
+            trends: Trends::default(),
         }
     }
 
@@ -404,7 +408,10 @@ impl Roster {
         });
         for new in &sample.gpus {
             if let Some(at) = self.slot_of(new.address, changes) {
-                take_gpu(&mut self.gpus[at], new, changes);
+                let gpu = &mut self.gpus[at];
+                take_gpu(gpu, new, changes);
+                let memory_total = gpu.inventory.as_ref().and_then(|inventory| inventory.memory_total.ok());
+                gpu.trends.take(sample.taken_boot_ms, &gpu.fast, memory_total);
             }
         }
     }
