@@ -83,7 +83,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     })?;
     let scheme =
         if web.as_ref().is_some_and(|web| web.latest().config.tls.is_some()) { "https" } else { "http" };
-    let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone(), spool.clone(), web);
+    let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone(), spool.clone(), web)
+        .with_node_id(node_id.clone());
     let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;

@@ -9,6 +9,7 @@ mod health;
 mod mig;
 mod names;
 mod openmetrics;
+mod page;
 #[cfg(test)]
 mod reference_tests;
 mod scrape;

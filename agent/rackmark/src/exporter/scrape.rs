@@ -10,6 +10,7 @@ use super::collect::{Around, Certificate, collect_live, collect_settled};
 use super::dcgm;
 use super::names::Names;
 use super::openmetrics::Collected;
+use super::page::{self, GpuFacts, NodeFacts, Setting};
 use super::server::Counters;
 use super::text::ClassicText;
 use super::web_config::Live;
@@ -25,6 +26,7 @@ pub struct Exporter {
     config: watch::Receiver<Arc<Config>>,
     mqtt: Option<Arc<PublisherStats>>,
     spool: Option<Spool>,
+    node_id: String,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
     /// The settled part of the classic text, and of which state it is.
@@ -55,12 +57,20 @@ impl Exporter {
             config,
             mqtt,
             spool,
+            node_id: String::new(),
             names: Names::new(),
             process: Mutex::new(None),
             settled: Mutex::new(None),
             counters: Counters::default(),
             web,
         }
+    }
+
+    /// With the node id of the feed.
+    #[must_use]
+    pub fn with_node_id(mut self, node_id: impl Into<String>) -> Self {
+        self.node_id = node_id.into();
+        self
     }
 
     /// Where it is to listen.
@@ -146,5 +156,23 @@ impl Exporter {
             collect_settled(&roster, &self.names, &mut collected);
         }
         collected.into_text()
+    }
+    /// The status page.
+    pub fn page(&self) -> String {
+        let config = self.config.borrow().clone();
+        let mqtt = self.mqtt.as_ref().map(|stats| stats.snapshot());
+        let spool = self.spool.as_ref().map(Spool::health);
+        let setting = Setting {
+            site: &config.site,
+            node: &config.node,
+            node_id: &self.node_id,
+            expected_gpus: config.expected_gpus,
+            now_unix_ms: clock::unix_ms(),
+            now_boot_ms: clock::boot_ms(),
+            mqtt: mqtt.as_ref(),
+            spool: spool.as_ref(),
+        };
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        page::render(&page::build(&roster, &setting, NodeFacts::default(), GpuFacts::unjudged))
     }
 }

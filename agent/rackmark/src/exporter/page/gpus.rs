@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use rackmark_model::{Bytes, Celsius, Milliwatts, MigInstance, NoData, Reading};
+use rackmark_model::{Bytes, Celsius, MigInstance, Milliwatts, NoData, Reading};
 
 use super::html::Html;
 use super::render::{badges, shape};
@@ -35,13 +35,18 @@ pub fn table(html: &mut Html, view: &View<'_>) {
     }
     if let DriverView::Down { cause } = view.driver {
         html.put(
-            [("<p class=\"empty\">The NVIDIA driver does not answer; what is known is from before. <code>", &cause)],
+            [(
+                "<p class=\"empty\">The NVIDIA driver does not answer; what is known is from before. <code>",
+                &cause,
+            )],
             "</code></p>",
         );
     }
     html.raw("<table role=\"table\" class=\"gpus\"><caption class=\"vh\">GPUs by slot</caption>");
     html.raw("<thead role=\"rowgroup\"><tr role=\"row\">");
-    for column in ["GPU", "Verdict and state", "Utilization", "Memory", "Temperature", "Power", "SM clock", "Processes"] {
+    for column in
+        ["GPU", "Verdict and state", "Utilization", "Memory", "Temperature", "Power", "SM clock", "Processes"]
+    {
         html.raw("<th role=\"columnheader\" scope=\"col\">").raw(column).raw("</th>");
     }
     html.raw("</tr></thead>");
@@ -54,8 +59,17 @@ pub fn table(html: &mut Html, view: &View<'_>) {
 fn body(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>) {
     html.put([("<tbody role=\"rowgroup\" id=\"gpu-", &gpu.slot)], "\" class=\"");
     html.raw(gpu.verdict.name()).raw("\"><tr role=\"row\">");
-    html.put([("<th role=\"rowheader\" scope=\"row\"><b class=\"slot\"><span class=\"vh\">GPU </span>", &gpu.slot)], "</b>");
-    html.put([("<span class=\"name\">", &OrUnknown(gpu.name)), ("<small>serial ", &OrUnknown(gpu.serial))], "");
+    html.put(
+        [(
+            "<th role=\"rowheader\" scope=\"row\"><b class=\"slot\"><span class=\"vh\">GPU </span>",
+            &gpu.slot,
+        )],
+        "</b>",
+    );
+    html.put(
+        [("<span class=\"name\">", &OrUnknown(gpu.name)), ("<small>serial ", &OrUnknown(gpu.serial))],
+        "",
+    );
     if let Some(place) = &gpu.physical_slot {
         html.put([("<br>physical slot ", place)], "");
     }
@@ -118,7 +132,8 @@ fn figures(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>) {
         }
     });
 
-    let shown = Shown { trend: Trend::Power, column: "Power", unit: "W", scale: Scale { low: 0, high: strongest } };
+    let shown =
+        Shown { trend: Trend::Power, column: "Power", unit: "W", scale: Scale { low: 0, high: strongest } };
     trending(html, view, gpu, &shown, |html| {
         figure(html, gpu.power.map(|Milliwatts(power)| power.saturating_add(500) / 1000), "");
         match gpu.power_limit {
@@ -129,7 +144,9 @@ fn figures(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>) {
 
     html.raw("<td role=\"cell\" class=\"plain\"><span class=\"label\" aria-hidden=\"true\">SM clock</span>");
     figure(html, gpu.clock_sm.map(|clock| clock.0), " MHz");
-    html.raw("</td><td role=\"cell\" class=\"plain\"><span class=\"label\" aria-hidden=\"true\">Processes</span>");
+    html.raw(
+        "</td><td role=\"cell\" class=\"plain\"><span class=\"label\" aria-hidden=\"true\">Processes</span>",
+    );
     figure(html, gpu.processes.map(|count| count.0), "");
     html.raw("</td>");
 }
@@ -137,13 +154,18 @@ fn figures(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>) {
 /// A value with its unit; without one a dash, and the reason for those who point at it or listen.
 fn figure<T: Display>(html: &mut Html, value: Reading<T>, unit: &'static str) {
     match value {
-        Ok(value) => html.put([("<b class=\"value\">", &value)], "</b><span class=\"unit\">").raw(unit).raw("</span>"),
+        Ok(value) => {
+            html.put([("<b class=\"value\">", &value)], "</b><span class=\"unit\">").raw(unit).raw("</span>")
+        }
         Err(why @ (NoData::NotSupported | NoData::NoPermission | NoData::NotSampled | NoData::Error(_))) => {
             html.put([("<span class=\"none\">", &Why(why))], "</span>")
         }
         // The whole GPU has no readings, and its state says why.
         Err(why) => html.put(
-            [("<span class=\"none\" title=\"", &Why(why)), ("\"><span aria-hidden=\"true\">–</span><span class=\"vh\">no data: ", &Why(why))],
+            [
+                ("<span class=\"none\" title=\"", &Why(why)),
+                ("\"><span aria-hidden=\"true\">–</span><span class=\"vh\">no data: ", &Why(why)),
+            ],
             "</span></span>",
         ),
     };
@@ -152,15 +174,22 @@ fn figure<T: Display>(html: &mut Html, value: Reading<T>, unit: &'static str) {
 fn trending(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>, shown: &Shown, now: impl FnOnce(&mut Html)) {
     let points = gpu.trends.points(shown.trend, view.now_boot_ms);
     let extent = Extent::of(&points);
-    html.raw("<td role=\"cell\" class=\"trending\"><span class=\"label\" aria-hidden=\"true\">").raw(shown.column).raw("</span><span class=\"now\">");
+    html.raw("<td role=\"cell\" class=\"trending\"><span class=\"label\" aria-hidden=\"true\">")
+        .raw(shown.column)
+        .raw("</span><span class=\"now\">");
     now(html);
     html.raw("</span>");
     sparkline(html, &points, shown.scale.holding(extent), |html| words(html, shown, &points, extent));
     html.raw("<small class=\"extent\" aria-hidden=\"true\">");
     match extent {
-        Some(Extent { min, max }) => {
-            html.raw("<span>min ").integer(whole(min)).raw("</span><span>max ").integer(whole(max)).raw(" ").raw(shown.unit).raw("</span>")
-        }
+        Some(Extent { min, max }) => html
+            .raw("<span>min ")
+            .integer(whole(min))
+            .raw("</span><span>max ")
+            .integer(whole(max))
+            .raw(" ")
+            .raw(shown.unit)
+            .raw("</span>"),
         None => html.raw("<span>no data</span>"),
     };
     html.raw("</small></td>");
@@ -174,7 +203,9 @@ fn words(html: &mut Html, shown: &Shown, points: &[Option<i32>; POINTS], extent:
             html.raw("no data");
             return;
         }
-        Some(Extent { min, max }) => html.integer(whole(min)).raw(" to ").integer(whole(max)).raw(" ").raw(shown.unit),
+        Some(Extent { min, max }) => {
+            html.integer(whole(min)).raw(" to ").integer(whole(max)).raw(" ").raw(shown.unit)
+        }
     };
     let missing = (0..POINTS).filter(|at| is_gap(points, *at)).count() as u64;
     if missing > 0 {
@@ -183,9 +214,15 @@ fn words(html: &mut Html, shown: &Shown, points: &[Option<i32>; POINTS], extent:
 }
 
 fn more(html: &mut Html, gpu: &GpuView<'_>) {
-    html.put([("<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"8\"><details id=\"d-", &gpu.slot)], "\"><summary>Names");
+    html.put(
+        [("<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"8\"><details id=\"d-", &gpu.slot)],
+        "\"><summary>Names",
+    );
     if gpu.mig_enabled || !gpu.mig.is_empty() {
-        html.put([(" and ", &gpu.mig.len())], if gpu.mig.len() == 1 { " MIG instance" } else { " MIG instances" });
+        html.put(
+            [(" and ", &gpu.mig.len())],
+            if gpu.mig.len() == 1 { " MIG instance" } else { " MIG instances" },
+        );
     }
     html.put([("<span class=\"vh\"> of GPU ", &gpu.slot)], "</span></summary><dl class=\"facts\">");
     let mut code = |name: &'static str, value: &dyn Display| {
@@ -214,7 +251,10 @@ fn instances(html: &mut Html, instances: &[MigInstance]) {
     html.raw("</tr></thead><tbody>");
     for instance in instances {
         let bytes = |bytes: Reading<Bytes>| OrWhy(bytes.map(Size));
-        html.put([("<tr><th scope=\"row\">", &instance.index), ("</th><td>", &OrWhy(profile(instance)))], "</td>");
+        html.put(
+            [("<tr><th scope=\"row\">", &instance.index), ("</th><td>", &OrWhy(profile(instance)))],
+            "</td>",
+        );
         html.put(
             [
                 ("<td>", &OrWhy(instance.gpu_instance_id)),

@@ -32,7 +32,11 @@ impl Html {
     }
 
     /// Markup with texts between its pieces.
-    pub fn put<const N: usize>(&mut self, pieces: [(&'static str, &dyn Display); N], end: &'static str) -> &mut Self {
+    pub fn put<const N: usize>(
+        &mut self,
+        pieces: [(&'static str, &dyn Display); N],
+        end: &'static str,
+    ) -> &mut Self {
         for (markup, text) in pieces {
             self.raw(markup).text(text);
         }

@@ -8,10 +8,8 @@ use rackmark_model::{GpuState, Verdict};
 use super::gpus;
 use super::html::Html;
 use super::time::{Clock, Span, Utc};
-use super::view::{
-    BrokerView, ConditionView, DriverView, GpuView, KernelLogView, Place, SpoolView, View,
-};
-use super::words::{OrUnknown, Size, severity, state, verdict};
+use super::view::{BrokerView, ConditionView, DriverView, GpuView, KernelLogView, Place, SpoolView, View};
+use super::words::{OrUnknown, Size, severity, state};
 
 /// Looks of the page; its hash is in the policy.
 pub const STYLE: &str = include_str!("style.css");
@@ -61,10 +59,8 @@ pub fn render(view: &View<'_>) -> String {
 
 fn written(view: &View<'_>) -> Html {
     let instances: usize = view.gpus.iter().map(|gpu| gpu.mig.len()).sum();
-    let room = ROOM
-        + ROOM_GPU * view.gpus.len()
-        + ROOM_MIG * instances
-        + ROOM_CONDITION * view.conditions.len();
+    let room =
+        ROOM + ROOM_GPU * view.gpus.len() + ROOM_MIG * instances + ROOM_CONDITION * view.conditions.len();
     let mut html = Html::with_capacity(room);
     head(&mut html, view);
     html.raw("<body>").raw(SHAPES);
@@ -108,14 +104,21 @@ fn counted(view: &View<'_>, verdict: Verdict) -> usize {
 
 /// A shape beside a word.
 pub fn shape(html: &mut Html, name: &'static str) {
-    html.raw("<svg class=\"icon ").raw(name).raw("\" aria-hidden=\"true\"><use href=\"#i-").raw(name).raw("\"/></svg>");
+    html.raw("<svg class=\"icon ")
+        .raw(name)
+        .raw("\" aria-hidden=\"true\"><use href=\"#i-")
+        .raw(name)
+        .raw("\"/></svg>");
 }
 
 fn title(html: &mut Html, view: &View<'_>) {
-    html.put([("<div class=\"title\"><h1>", &view.node), ("</h1><p class=\"site\">Site <b>", &view.site)], "</b></p>");
+    html.put(
+        [("<div class=\"title\"><h1>", &view.node), ("</h1><p class=\"site\">Site <b>", &view.site)],
+        "</b></p>",
+    );
     html.raw("<p class=\"verdict ").raw(view.verdict.name()).raw("\">");
     shape(html, view.verdict.name());
-    html.raw("<b>").raw("Node: ").raw(lower(view.verdict)).raw("</b>");
+    html.raw("<b>").raw("Node: ").raw(view.verdict.name()).raw("</b>");
     if !view.reason.is_empty() {
         html.put([(" <span>", &view.reason)], "</span>");
     }
@@ -142,7 +145,11 @@ fn overview(html: &mut Html, view: &View<'_>) {
     }
     if let Some(expected) = view.expected_gpus {
         let as_expected = view.gpus.len() == expected as usize;
-        html.raw(if as_expected { "<li class=\"zero expected\">" } else { "<li class=\"unusable expected\">" });
+        html.raw(if as_expected {
+            "<li class=\"zero expected\">"
+        } else {
+            "<li class=\"unusable expected\">"
+        });
         if !as_expected {
             shape(html, "warning");
         }
@@ -286,7 +293,13 @@ fn node(html: &mut Html, view: &View<'_>) {
 
 fn spooled(html: &mut Html, spool: &SpoolView<'_>) {
     begin(html, "Spool");
-    html.put([("", &spool.records), (if spool.records == 1 { " record waits, " } else { " records wait, " }, &Size(spool.bytes))], "");
+    html.put(
+        [
+            ("", &spool.records),
+            (if spool.records == 1 { " record waits, " } else { " records wait, " }, &Size(spool.bytes)),
+        ],
+        "",
+    );
     html.raw(if spool.durable { " on disk" } else { " in memory only" });
     if !spool.trouble.is_empty() {
         html.put([("<br><strong>", &spool.trouble)], "</strong>");
@@ -327,11 +340,6 @@ impl Display for Age {
     }
 }
 
-/// A verdict inside a sentence.
-const fn lower(verdict: Verdict) -> &'static str {
-    verdict.name()
-}
-
 /// The badges of a GPU: how many conditions it has of which severity, with the way to the first.
 pub fn badges(html: &mut Html, view: &View<'_>, slot: u8) {
     for level in Severity::ALL.into_iter().rev() {
@@ -352,4 +360,4 @@ pub fn badges(html: &mut Html, view: &View<'_>, slot: u8) {
 
 #[cfg(test)]
 #[path = "render_tests.rs"]
-mod tests;
+pub(super) mod tests;

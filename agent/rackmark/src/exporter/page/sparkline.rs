@@ -159,7 +159,8 @@ mod tests {
         let mut rest = path;
         while let Some(command) = rest.chars().next() {
             let end = rest[1..].find(char::is_alphabetic).map_or(rest.len(), |end| end + 1);
-            let numbers: Vec<i64> = rest[1..end].split(' ').map(|number| number.parse().expect("number")).collect();
+            let numbers: Vec<i64> =
+                rest[1..end].split(' ').map(|number| number.parse().expect("number")).collect();
             match (command, numbers.as_slice()) {
                 ('M', [to_x, to_y]) => (x, y) = (*to_x, *to_y),
                 ('l', [dx, dy]) => (x, y) = (x + dx, y + dy),

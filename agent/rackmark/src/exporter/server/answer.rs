@@ -9,6 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::counters::Refusal;
 use crate::exporter::auth::{Doorkeeper, Verdict};
+use crate::exporter::page;
 use crate::exporter::scrape::Exporter;
 use crate::exporter::web_config::{InForce, Live};
 
@@ -16,9 +17,6 @@ const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
-
-const INDEX: &str =
-    "<!doctype html><title>rackmark</title><h1>rackmark</h1><p><a href=\"/metrics\">Metrics</a>\n";
 
 /// Answers requests.
 pub struct Answers {
@@ -86,7 +84,9 @@ impl Answers {
 
     fn content<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if request.uri().path() == "/" {
-            return response(StatusCode::OK, HTML, INDEX);
+            let mut response = response(StatusCode::OK, HTML, self.exporter.page());
+            page::guard(response.headers_mut());
+            return response;
         }
         if request.uri().path() == "/metrics/dcgm" {
             // Never OpenMetrics: its counters end in `_total`, these do not.
