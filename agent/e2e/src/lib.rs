@@ -7,6 +7,7 @@ pub mod account;
 pub mod agent;
 pub mod asker;
 pub mod broker;
+pub mod browser;
 pub mod certificates;
 pub mod consumer;
 pub mod http;

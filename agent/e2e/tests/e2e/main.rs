@@ -12,6 +12,7 @@ mod imports;
 mod line;
 mod lost;
 mod mtls;
+mod page;
 mod pause;
 mod service;
 mod web_config;

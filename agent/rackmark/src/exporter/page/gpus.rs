@@ -113,49 +113,48 @@ fn figures(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>) {
     let strongest = gpu.power_limit.map_or(0, |limit| i32::try_from(limit.0 / 100).unwrap_or(i32::MAX));
 
     let shown = Shown { trend: Trend::Utilization, column: "Utilization", unit: "%", scale: percent };
-    trending(html, view, gpu, &shown, |html| figure(html, gpu.utilization.map(|share| share.0), " %"));
+    trending(html, view, gpu, &shown, |html| figure(html, gpu.utilization.map(|share| share.0), None, " %"));
 
     let shown = Shown { trend: Trend::Memory, column: "Memory", unit: "%", scale: percent };
-    trending(html, view, gpu, &shown, |html| {
-        figure(html, gpu.memory_used.map(Gib), "");
-        if let Ok(total) = gpu.memory_total {
-            html.put([("<span class=\"unit\"> / ", &Size(total))], "</span>");
-        }
-    });
+    let total = gpu.memory_total.ok().map(Gib);
+    trending(html, view, gpu, &shown, |html| figure(html, gpu.memory_used.map(Gib), total, " GiB"));
 
-    let scale = Scale { low: COOL, high: hot };
-    let shown = Shown { trend: Trend::Temperature, column: "Temperature", unit: "°C", scale };
+    let shown = Shown {
+        trend: Trend::Temperature,
+        column: "Temperature",
+        unit: "°C",
+        scale: Scale { low: COOL, high: hot },
+    };
+    let limit = gpu.temperature_limit.ok().map(|Celsius(limit)| limit);
     trending(html, view, gpu, &shown, |html| {
-        figure(html, gpu.temperature.map(|Celsius(celsius)| celsius), " °C");
-        if let Ok(limit) = gpu.temperature_limit {
-            html.put([("<span class=\"unit\"> / ", &limit.0)], "</span>");
-        }
+        figure(html, gpu.temperature.map(|Celsius(celsius)| celsius), limit, " °C");
     });
 
     let shown =
         Shown { trend: Trend::Power, column: "Power", unit: "W", scale: Scale { low: 0, high: strongest } };
-    trending(html, view, gpu, &shown, |html| {
-        figure(html, gpu.power.map(|Milliwatts(power)| power.saturating_add(500) / 1000), "");
-        match gpu.power_limit {
-            Ok(limit) => html.put([("<span class=\"unit\"> / ", &(limit.0 / 1000))], " W</span>"),
-            Err(_) => html.raw("<span class=\"unit\"> W</span>"),
-        };
-    });
+    let watts = |Milliwatts(power): Milliwatts| power.saturating_add(500) / 1000;
+    let limit = gpu.power_limit.ok().map(watts);
+    trending(html, view, gpu, &shown, |html| figure(html, gpu.power.map(watts), limit, " W"));
 
     html.raw("<td role=\"cell\" class=\"plain\"><span class=\"label\" aria-hidden=\"true\">SM clock</span>");
-    figure(html, gpu.clock_sm.map(|clock| clock.0), " MHz");
+    figure(html, gpu.clock_sm.map(|clock| clock.0), None, " MHz");
     html.raw(
         "</td><td role=\"cell\" class=\"plain\"><span class=\"label\" aria-hidden=\"true\">Processes</span>",
     );
-    figure(html, gpu.processes.map(|count| count.0), "");
+    figure(html, gpu.processes.map(|count| count.0), None, "");
     html.raw("</td>");
 }
 
-/// A value with its unit; without one a dash, and the reason for those who point at it or listen.
-fn figure<T: Display>(html: &mut Html, value: Reading<T>, unit: &'static str) {
+/// A value, what it is held against, and their unit; without a value a dash, and the reason for
+/// those who point at it or listen.
+fn figure<T: Display>(html: &mut Html, value: Reading<T>, limit: Option<T>, unit: &'static str) {
     match value {
         Ok(value) => {
-            html.put([("<b class=\"value\">", &value)], "</b><span class=\"unit\">").raw(unit).raw("</span>")
+            html.put([("<b class=\"value\">", &value)], "</b><span class=\"unit\">");
+            if let Some(limit) = limit {
+                html.put([(" / ", &limit)], "");
+            }
+            html.raw(unit).raw("</span>")
         }
         Err(why @ (NoData::NotSupported | NoData::NoPermission | NoData::NotSampled | NoData::Error(_))) => {
             html.put([("<span class=\"none\">", &Why(why))], "</span>")

@@ -233,9 +233,9 @@ fn one_condition(html: &mut Html, condition: &ConditionView<'_>, now_unix_ms: u6
     if condition.key != 0 {
         html.put([(" ", &condition.key)], "");
     }
-    html.put([("</code><br><time>", &Utc(condition.since_unix_ms))], " UTC</time><br>");
+    html.put([("</code> <br><time>", &Utc(condition.since_unix_ms))], " UTC</time> <br>");
     html.text(Age(now_unix_ms.saturating_sub(condition.since_unix_ms)));
-    html.raw(if condition.acknowledged { "<br><b>acknowledged</b></p></li>" } else { "</p></li>" });
+    html.raw(if condition.acknowledged { " <br><b>acknowledged</b></p></li>" } else { "</p></li>" });
 }
 
 fn node(html: &mut Html, view: &View<'_>) {
@@ -353,7 +353,9 @@ pub fn badges(html: &mut Html, view: &View<'_>, slot: u8) {
             condition_id(html, first);
             html.raw("\">");
             shape(html, level.name());
-            html.put([("", &of().count())], " ").raw(level.name()).raw("</a>");
+            let count = of().count();
+            html.put([("", &count)], " ").raw(level.name());
+            html.raw(if level == Severity::Warning && count > 1 { "s</a>" } else { "</a>" });
         }
     }
 }

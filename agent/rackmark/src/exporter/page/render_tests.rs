@@ -372,8 +372,8 @@ fn a_quiet_node_says_so_and_shows_figures_with_their_units() {
     for part in [
         "<title>gpu-node-017 / fra-2</title>",
         "<p class=\"empty\">None.</p>",
-        "<b class=\"value\">64.7</b><span class=\"unit\"></span><span class=\"unit\"> / 79.6 GiB</span>",
-        "<b class=\"value\">627</b><span class=\"unit\"></span><span class=\"unit\"> / 700 W</span>",
+        "<b class=\"value\">64.7</b><span class=\"unit\"> / 79.6 GiB</span>",
+        "<b class=\"value\">627</b><span class=\"unit\"> / 700 W</span>",
         "aria-label=\"Temperature over 15 minutes: 58 to 63 °C, no data for 1 min\"",
         "newest sample 0.4 s ago",
         "connected to mq-1.fra-2.example:8883",

@@ -30,10 +30,10 @@ fn connection(room: usize) -> (DuplexStream, Served) {
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Takes one answer of the index page.
+/// Takes one answer: the status page.
 async fn take_answer(stream: &mut DuplexStream) {
     let mut text = Vec::new();
-    while !text.ends_with(b"Metrics</a>\n") {
+    while !text.ends_with(b"</html>\n") {
         let read = stream.read_buf(&mut text).await.expect("answer");
         assert!(read > 0, "closed: {}", String::from_utf8_lossy(&text));
     }

@@ -41,6 +41,31 @@ fn get_and_head_are_answered_and_nothing_else() {
 }
 
 #[test]
+fn the_status_page_is_guarded_and_configured_headers_win() {
+    let endpoint = Endpoint::plain();
+    let mut stream = endpoint.connect();
+    let page = get(&mut stream, "/", "").expect("answer").to_lowercase();
+    let head = ask(&mut stream, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").expect("answer").to_lowercase();
+    assert!(head.starts_with("http/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    for header in [
+        "content-type: text/html; charset=utf-8\r\n",
+        "content-security-policy: default-src 'none'; style-src 'sha256-",
+        "x-content-type-options: nosniff\r\n",
+        "referrer-policy: no-referrer\r\n",
+        "cache-control: no-store\r\n",
+    ] {
+        assert!(page.contains(header) && head.contains(header), "{header} in {head}");
+    }
+    let metrics = get(&mut stream, "/metrics", "").expect("answer").to_lowercase();
+    assert!(!metrics.contains("content-security-policy"));
+
+    let web = "http_server_config:\n  headers:\n    Content-Security-Policy: \"sandbox\"\n";
+    let endpoint = Endpoint::with(web);
+    let page = get(&mut endpoint.connect(), "/", "").expect("answer").to_lowercase();
+    assert!(page.contains("content-security-policy: sandbox\r\n") && !page.contains("style-src"), "{page}");
+}
+
+#[test]
 fn a_password_is_needed_where_users_are_configured() {
     // Of the password "a"; made for cost 6, so that a debug build is quick.
     let endpoint = Endpoint::with(
