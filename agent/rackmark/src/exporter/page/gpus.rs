@@ -34,13 +34,7 @@ pub fn table(html: &mut Html, view: &View<'_>) {
         return;
     }
     if let DriverView::Down { cause } = view.driver {
-        html.put(
-            [(
-                "<p class=\"empty\">The NVIDIA driver does not answer; what is known is from before. <code>",
-                &cause,
-            )],
-            "</code></p>",
-        );
+        html.put([("<p class=\"empty\">The NVIDIA driver does not answer. <code>", &cause)], "</code></p>");
     }
     html.raw("<table role=\"table\" class=\"gpus\"><caption class=\"vh\">GPUs by slot</caption>");
     html.raw("<thead role=\"rowgroup\"><tr role=\"row\">");

@@ -193,6 +193,8 @@ fn conditions(html: &mut Html, view: &View<'_>) {
 fn no_conditions(view: &View<'_>) -> &'static str {
     if view.sample_age_ms.is_none() {
         "None is known: there is no sample yet."
+    } else if matches!(view.driver, DriverView::Down { .. }) {
+        "None is known: the NVIDIA driver does not answer."
     } else if !view.gpus.is_empty() && view.gpus.iter().all(|gpu| gpu.state == GpuState::Paused) {
         "None is known: sampling is paused."
     } else {

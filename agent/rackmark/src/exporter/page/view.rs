@@ -113,6 +113,7 @@ pub struct SpoolView<'a> {
 }
 
 /// The kernel log.
+#[cfg_attr(not(test), expect(dead_code, reason = "until the judge is wired to the page"))]
 #[derive(Debug, Clone, Default)]
 pub enum KernelLogView<'a> {
     /// Not said.
@@ -128,6 +129,7 @@ pub enum KernelLogView<'a> {
 }
 
 /// Where a condition is.
+#[cfg_attr(not(test), expect(dead_code, reason = "until the judge is wired to the page"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// On the node as a whole.
