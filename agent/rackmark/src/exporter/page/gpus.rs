@@ -61,7 +61,10 @@ fn body(html: &mut Html, view: &View<'_>, gpu: &GpuView<'_>) {
         "</b>",
     );
     html.put(
-        [("<span class=\"name\">", &OrUnknown(gpu.name)), ("<small>serial ", &OrUnknown(gpu.serial))],
+        [
+            ("<span class=\"name\">", &gpu.name.unwrap_or("Name not known")),
+            ("<small>serial ", &OrUnknown(gpu.serial)),
+        ],
         "",
     );
     if let Some(place) = &gpu.physical_slot {

@@ -197,6 +197,8 @@ fn no_conditions(view: &View<'_>) -> &'static str {
         "None is known: the NVIDIA driver does not answer."
     } else if !view.gpus.is_empty() && view.gpus.iter().all(|gpu| gpu.state == GpuState::Paused) {
         "None is known: sampling is paused."
+    } else if view.verdict == Verdict::Unknown {
+        "None is known."
     } else {
         "None."
     }
