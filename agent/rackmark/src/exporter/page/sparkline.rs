@@ -145,7 +145,9 @@ mod tests {
 
     fn drawn(points: &[Option<i32>; POINTS], scale: Scale) -> String {
         let mut html = Html::with_capacity(4096);
-        sparkline(&mut html, points, scale, |html| drop(html.raw("words")));
+        sparkline(&mut html, points, scale, |html| {
+            html.raw("words");
+        });
         html.finish()
     }
 
