@@ -132,6 +132,11 @@ def severity(metric, by, where):
     return f"max by ({by}) (" + " or ".join(terms) + ")"
 
 
+def since(counter, time, label):
+    """What was added in a time. `increase` would miss the first: the series of a code begins with its first error."""
+    return f"sum by ({label}) (clamp_min({counter} - ({counter} offset {time} or {counter} * 0), 0))"
+
+
 FLEET = [
     row("Now"),
     number("Nodes down", "short", f'count(up{{{NODE}}} == 0) or vector(0)', thresholds=ANY, about="Nodes that do not answer the scrape."),
@@ -145,8 +150,7 @@ FLEET = [
     table("GPU conditions", f"rackmark_gpu_condition{{{NODE}}} {NAMES}", ["Value", "job"], height=10, order=[{"displayName": "severity", "desc": False}],
           about="Every visible condition with serial number and physical slot; maintenance=true does not alert."),
     table("Node conditions", f"rackmark_node_condition{{{NODE}}}", ["Value", "job"], width=12, height=8),
-    bars("XIDs in 24 h, by code", "short", f"sum by (xid) (increase(rackmark_gpu_xid_errors_total{{{NODE}}}[24h]))", "XID {{xid}}",
-         about="Both witnesses merged. A code that appears for the first time counts from its second occurrence."),
+    bars("XIDs in 24 h, by code", "short", since("rackmark_gpu_xid_errors_total{" + NODE + "}", "24h", "xid"), "XID {{xid}}", about="Both witnesses merged."),
     row("Capacity"),
     lines("GPUs by state", "short", [(f"sum by (state) (rackmark_gpu_state{{{NODE}}})", "{{state}}")], stack=True),
     lines("GPUs by verdict", "short", [(f"sum by (verdict) (rackmark_gpu_verdict{{{NODE}}})", "{{verdict}}")], stack=True),
