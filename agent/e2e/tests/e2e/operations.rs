@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
+use rackmark_e2e::http;
+use rackmark_e2e::process::{Process, free_port, wait_for};
 use rackmark_e2e::prometheus::{Prometheus, Rule};
 use rackmark_e2e::sim::Sim;
 use serde_json::Value as Json;
@@ -129,7 +131,82 @@ fn passes(program: &str, arguments: &[&str]) -> Outcome<()> {
 fn rules_and_examples_are_valid() -> Outcome<()> {
     passes("promtool", &["check", "rules", "rackmark.rules.yml"])?;
     passes("promtool", &["check", "config", "prometheus.example.yml"])?;
-    passes("amtool", &["check-config", "alertmanager.example.yml"])
+    passes("amtool", &["check-config", "alertmanager.example.yml"])?;
+    for (labels, receiver) in [
+        ("severity=critical", "pager"),
+        ("severity=warning", "tickets"),
+        ("severity=info", "log"),
+        ("severity=critical maintenance=true", "nobody"),
+    ] {
+        let verify = format!("--verify.receivers={receiver}");
+        let file = "--config.file=alertmanager.example.yml";
+        let mut arguments = vec!["config", "routes", "test", file, &verify];
+        arguments.extend(labels.split(' '));
+        passes("amtool", &arguments)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_explains_hides_what_follows_from_it() -> Outcome<()> {
+    let folder = tempfile::TempDir::new()?;
+    let port = free_port()?;
+    let mut command = Command::new("prometheus-alertmanager");
+    command
+        .arg(format!("--config.file={}", root().join("packaging/prometheus/alertmanager.example.yml").display()))
+        .arg(format!("--storage.path={}", folder.path().display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--cluster.listen-address=")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _alertmanager = Process::start(&mut command)?;
+    wait_for("Alertmanager", Duration::from_secs(20), || http::get(port, "/-/ready", "*/*").ok())?;
+    let url = format!("--alertmanager.url=http://127.0.0.1:{port}");
+    // By node: what fires there, scope and severity after each name, and what is left to be told.
+    type Case = (&'static str, &'static [&'static str], &'static [&'static str]);
+    let cases: [Case; 5] = [
+        ("down", &["RackmarkDown node critical", "GpuLost gpu critical", "RackmarkSimulatedGpus agent critical"], &[
+            "RackmarkDown",
+        ]),
+        (
+            "driver",
+            &["NodeDriverGone node critical", "NodeUnusable node critical", "GpuVerdictUnknown gpu critical"],
+            &["NodeDriverGone"],
+        ),
+        ("lost", &["GpuLost gpu critical", "GpuXidRebootNeeded gpu critical", "NodeDiskLow node warning"], &[
+            "GpuLost",
+            "NodeDiskLow",
+        ]),
+        ("rows", &["GpuRowRemapFailed gpu critical", "GpuEccUncorrected gpu critical"], &["GpuRowRemapFailed"]),
+        ("apart", &["GpuPowerBrake gpu critical", "GpuXidReported gpu info"], &["GpuPowerBrake", "GpuXidReported"]),
+    ];
+    for (node, alerts, _) in cases {
+        for alert in alerts {
+            let [name, scope, severity] = alert.split(' ').collect::<Vec<_>>()[..] else { return Err("alert".into()) };
+            let labels = [
+                format!("alertname={name}"),
+                format!("scope={scope}"),
+                format!("severity={severity}"),
+                format!("instance={node}"),
+            ];
+            let mut labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            labels.push("job=rackmark");
+            labels.extend((scope == "gpu").then_some("gpu=3"));
+            let mut arguments = vec!["alert", "add", &url];
+            arguments.extend(labels);
+            passes("amtool", &arguments)?;
+        }
+    }
+    for (node, _, told) in cases {
+        let told: BTreeSet<&str> = told.iter().copied().collect();
+        let path = format!("/api/v2/alerts?inhibited=false&filter=instance%3D%22{node}%22");
+        wait_for(&format!("{node}: {told:?} and nothing else"), Duration::from_secs(10), || {
+            let answer: Json = serde_json::from_str(&http::get(port, &path, "*/*").ok()?.body).ok()?;
+            let names = answer.as_array()?.iter().filter_map(|alert| alert["labels"]["alertname"].as_str());
+            (names.collect::<BTreeSet<_>>() == told).then_some(())
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
