@@ -2,6 +2,7 @@
 # Turns containers with GPUs into leases: `docker events` starts and ends them. Run it as a service, as root or as a
 # member of the groups docker and rackmark-admin; it needs neither jq nor the Docker API.
 #
+# A lease lasts 30 days, longer than most containers; after a crash of this script the next start puts leases right.
 # What it knows about a container's leases stands in files, because a removed container cannot be asked any more.
 set -u
 known=${RACKMARK_DOCKER_STATE:-/run/rackmark-docker}
@@ -36,7 +37,7 @@ started() {
   [ ! -e "$known/$1" ] || return 0
   for gpu in $(gpus_of "$1"); do
     lease="docker-${1:0:12}-$gpu"
-    if rackmark lease start --gpu "$gpu" --id "$lease" --for 24h >/dev/null; then
+    if rackmark lease start --gpu "$gpu" --id "$lease" --for 720h >/dev/null; then
       printf '%s\n' "$lease" >>"$known/$1"
     else
       echo "no lease for GPU $gpu of container ${1:0:12}" >&2

@@ -206,9 +206,9 @@ esac"#,
         stage.calls("rackmark"),
         [
             "lease end docker-gone-0",
-            "lease start --gpu 0000:1b:00.0 --id docker-running-0000:1b:00.0 --for 24h",
-            "lease start --gpu 0000:43:00.0 --id docker-running-0000:43:00.0 --for 24h",
-            "lease start --gpu GPU-1 --id docker-alone-GPU-1 --for 24h",
+            "lease start --gpu 0000:1b:00.0 --id docker-running-0000:1b:00.0 --for 720h",
+            "lease start --gpu 0000:43:00.0 --id docker-running-0000:43:00.0 --for 720h",
+            "lease start --gpu GPU-1 --id docker-alone-GPU-1 --for 720h",
             "lease end docker-alone-GPU-1",
         ]
     );
@@ -228,8 +228,8 @@ esac"#,
     assert_eq!(
         starts,
         [
-            "lease start --gpu 0 --id docker-old-0 --for 24h",
-            "lease start --gpu 1 --id docker-old-1 --for 24h"
+            "lease start --gpu 0 --id docker-old-0 --for 720h",
+            "lease start --gpu 1 --id docker-old-1 --for 720h"
         ]
     );
     Ok(())

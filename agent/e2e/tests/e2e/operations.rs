@@ -153,7 +153,10 @@ fn what_explains_hides_what_follows_from_it() -> Outcome<()> {
     let port = free_port()?;
     let mut command = Command::new("prometheus-alertmanager");
     command
-        .arg(format!("--config.file={}", root().join("packaging/prometheus/alertmanager.example.yml").display()))
+        .arg(format!(
+            "--config.file={}",
+            root().join("packaging/prometheus/alertmanager.example.yml").display()
+        ))
         .arg(format!("--storage.path={}", folder.path().display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .arg("--cluster.listen-address=")
@@ -165,24 +168,37 @@ fn what_explains_hides_what_follows_from_it() -> Outcome<()> {
     // By node: what fires there, scope and severity after each name, and what is left to be told.
     type Case = (&'static str, &'static [&'static str], &'static [&'static str]);
     let cases: [Case; 5] = [
-        ("down", &["RackmarkDown node critical", "GpuLost gpu critical", "RackmarkSimulatedGpus agent critical"], &[
-            "RackmarkDown",
-        ]),
+        (
+            "down",
+            &["RackmarkDown node critical", "GpuLost gpu critical", "RackmarkSimulatedGpus agent critical"],
+            &["RackmarkDown"],
+        ),
         (
             "driver",
             &["NodeDriverGone node critical", "NodeUnusable node critical", "GpuVerdictUnknown gpu critical"],
             &["NodeDriverGone"],
         ),
-        ("lost", &["GpuLost gpu critical", "GpuXidRebootNeeded gpu critical", "NodeDiskLow node warning"], &[
-            "GpuLost",
-            "NodeDiskLow",
-        ]),
-        ("rows", &["GpuRowRemapFailed gpu critical", "GpuEccUncorrected gpu critical"], &["GpuRowRemapFailed"]),
-        ("apart", &["GpuPowerBrake gpu critical", "GpuXidReported gpu info"], &["GpuPowerBrake", "GpuXidReported"]),
+        (
+            "lost",
+            &["GpuLost gpu critical", "GpuXidRebootNeeded gpu critical", "NodeDiskLow node warning"],
+            &["GpuLost", "NodeDiskLow"],
+        ),
+        (
+            "rows",
+            &["GpuRowRemapFailed gpu critical", "GpuEccUncorrected gpu critical"],
+            &["GpuRowRemapFailed"],
+        ),
+        (
+            "apart",
+            &["GpuPowerBrake gpu critical", "GpuXidReported gpu info"],
+            &["GpuPowerBrake", "GpuXidReported"],
+        ),
     ];
     for (node, alerts, _) in cases {
         for alert in alerts {
-            let [name, scope, severity] = alert.split(' ').collect::<Vec<_>>()[..] else { return Err("alert".into()) };
+            let [name, scope, severity] = alert.split(' ').collect::<Vec<_>>()[..] else {
+                return Err("alert".into());
+            };
             let labels = [
                 format!("alertname={name}"),
                 format!("scope={scope}"),
@@ -495,8 +511,10 @@ fn every_expression_answers_on_a_running_agent() -> Outcome<()> {
     }
     assert!(waiting.is_empty(), "{} expressions are empty after a minute: {waiting:#?}", waiting.len());
     // From the fault to the alert, with the serial number of the board that has it.
-    let alerts = prometheus.query("ALERTS{alertname=\"GpuRowRemapFailed\"}")?;
-    let labels = &alerts.first().ok_or("no alert for the failed remapping")?["metric"];
+    let labels = wait_for("an alert for the failed remapping", Duration::from_secs(10), || {
+        let alerts = prometheus.query("ALERTS{alertname=\"GpuRowRemapFailed\"}").ok()?;
+        Some(alerts.first()?["metric"].clone())
+    })?;
     assert_eq!((&labels["gpu"], &labels["serial"]), (&Json::from("1"), &Json::from("SIM0000000002")));
     Ok(())
 }
