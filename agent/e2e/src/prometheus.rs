@@ -45,6 +45,18 @@ impl Prometheus {
     /// # Errors
     /// Where it is missing or does not get ready.
     pub fn start(targets: &[u16], rules: Option<&Path>) -> Outcome<Self> {
+        Self::run(targets, "/metrics", rules)
+    }
+
+    /// Starts one that scrapes another path of one port.
+    ///
+    /// # Errors
+    /// Where it is missing or does not get ready.
+    pub fn scraping(target: u16, path: &str) -> Outcome<Self> {
+        Self::run(&[target], path, None)
+    }
+
+    fn run(targets: &[u16], path: &str, rules: Option<&Path>) -> Outcome<Self> {
         let folder = TempDir::new()?;
         let port = free_port()?;
         let targets: Vec<String> = targets.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
@@ -54,7 +66,7 @@ impl Prometheus {
             &config,
             format!(
                 "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n{rules}scrape_configs:\n  \
-                 - job_name: rackmark\n    static_configs: [{{ targets: [{}] }}]\n",
+                 - job_name: rackmark\n    metrics_path: {path}\n    static_configs: [{{ targets: [{}] }}]\n",
                 targets.join(", ")
             ),
         )?;
@@ -94,9 +106,11 @@ impl Prometheus {
     ///
     /// # Errors
     /// Where Prometheus does not answer.
-    pub fn label_values(&self, series: &str, label: &str) -> Outcome<Vec<Json>> {
+    pub fn label_values(&self, series: &str, label: &str) -> Outcome<Vec<String>> {
         let path = format!("/api/v1/label/{label}/values?match[]={}", encoded(series));
-        Ok(self.get(&path)?["data"].as_array().cloned().unwrap_or_default())
+        let answer = self.get(&path)?;
+        let values = answer["data"].as_array().into_iter().flatten();
+        Ok(values.filter_map(Json::as_str).map(str::to_owned).collect())
     }
 
     /// All rules, group by group.

@@ -157,6 +157,7 @@ impl Exporter {
         }
         collected.into_text()
     }
+
     /// The status page.
     pub fn page(&self) -> String {
         let config = self.config.borrow().clone();
@@ -173,6 +174,7 @@ impl Exporter {
             spool: spool.as_ref(),
         };
         let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
-        page::render(&page::build(&roster, &setting, NodeFacts::default(), GpuFacts::unjudged))
+        let of = |gpu| GpuFacts::of(&roster, gpu);
+        page::render(&page::build(&roster, &setting, NodeFacts::of(&roster), of))
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rackmark_model::{Bytes, Count, NoData, Reading, Verdict};
 
 use super::view::{
-    BrokerView, ConditionView, DriverView, GpuView, KernelLogView, SamplerView, SpoolView, View,
+    BrokerView, ConditionView, DriverView, GpuView, KernelLogView, Place, SamplerView, SpoolView, View,
 };
 use crate::publish::mqtt::StatsSnapshot;
 use crate::publish::spool::Health;
@@ -44,16 +44,37 @@ pub struct NodeFacts<'a> {
     pub kernel_log: KernelLogView<'a>,
 }
 
-impl Default for NodeFacts<'_> {
-    /// Where nothing judges.
-    fn default() -> Self {
+impl<'a> NodeFacts<'a> {
+    /// What the judge says.
+    pub fn of(roster: &'a Roster) -> Self {
+        let judged = &roster.health.verdict;
         Self {
-            verdict: Verdict::Unknown,
-            reason: "".into(),
-            conditions: Vec::new(),
-            kernel_log: KernelLogView::Unsaid,
+            verdict: judged.verdict,
+            reason: judged.reason.as_str().into(),
+            conditions: conditions(Place::Node, &roster.health.conditions),
+            kernel_log: match roster.around.kernel_log_trouble.as_deref() {
+                None => KernelLogView::Unsaid,
+                Some("") => KernelLogView::Read,
+                Some(why) => KernelLogView::Unavailable { why: why.into() },
+            },
         }
     }
+}
+
+fn conditions(place: Place, standing: &rackmark_health::Conditions) -> Vec<ConditionView<'_>> {
+    let view = |condition: &'_ rackmark_health::Condition| ConditionView {
+        place,
+        code: condition.code.name(),
+        key: condition.key,
+        severity: condition.severity,
+        title: condition.title().into(),
+        text: condition.text().into(),
+        action: condition.action,
+        detail: condition.detail.as_str().into(),
+        since_unix_ms: condition.since_unix_ms,
+        acknowledged: condition.acknowledged.is_some(),
+    };
+    standing.visible().map(view).collect()
 }
 
 /// What was judged of one GPU, and where it is.
@@ -70,9 +91,16 @@ pub struct GpuFacts<'a> {
 }
 
 impl<'a> GpuFacts<'a> {
-    /// Where nothing judges: the verdict of the roster alone.
-    pub fn unjudged(gpu: &Gpu) -> Self {
-        Self { verdict: gpu.verdict(), reason: "".into(), conditions: Vec::new(), physical_slot: None }
+    /// What the judge says.
+    pub fn of(roster: &'a Roster, gpu: &'a Gpu) -> Self {
+        let slot = gpu.identity.slot;
+        let judged = roster.health.gpus.get(usize::from(slot));
+        Self {
+            verdict: gpu.verdict,
+            reason: roster.reason(slot).into(),
+            conditions: judged.map_or_else(Vec::new, |of| conditions(Place::Gpu(slot), &of.conditions)),
+            physical_slot: gpu.physical_slot.as_deref().map(Cow::from),
+        }
     }
 }
 
@@ -162,7 +190,7 @@ fn one_gpu<'a>(gpu: &'a Gpu, facts: GpuFacts<'a>) -> GpuView<'a> {
         serial: identity.serial.as_deref(),
         pci_address: &identity.address,
         physical_slot: facts.physical_slot,
-        state: gpu.state(),
+        state: gpu.state,
         verdict: facts.verdict,
         reason: facts.reason,
         absence: gpu.absence(),

@@ -35,7 +35,7 @@ fn roster(gpus: &[(u8, Presence)]) -> Roster {
     let mut roster = Roster::default();
     let gpus = gpus.iter().map(gpu).collect();
     let sample = Sample { seq: 1, taken_boot_ms: 1_000_000, taken_unix_ms: 0, took_us: 0, gpus };
-    roster.take(&SamplerReport::Sample(sample));
+    roster.take(&SamplerReport::Sample(sample), crate::clock::now());
     roster
 }
 
@@ -57,7 +57,7 @@ fn condition(place: Place, severity: Severity, acknowledged: bool) -> ConditionV
 #[test]
 fn a_node_without_a_sample_knows_nothing_and_says_so() {
     let roster = Roster::default();
-    let view = build(&roster, &SETTING, NodeFacts::default(), GpuFacts::unjudged);
+    let view = build(&roster, &SETTING, NodeFacts::of(&roster), |gpu| GpuFacts::of(&roster, gpu));
     assert!(matches!(view.driver, DriverView::NotAsked));
     assert!(matches!(view.broker, BrokerView::Off));
     assert_eq!((view.sample_age_ms, view.gpus.len(), view.verdict), (None, 0, Verdict::Unknown));
@@ -66,7 +66,7 @@ fn a_node_without_a_sample_knows_nothing_and_says_so() {
 #[test]
 fn a_gpu_keeps_its_readings_and_a_lost_one_says_why_it_has_none() {
     let roster = roster(&[(3, Presence::Open), (9, Presence::Absent(NoData::GpuLost))]);
-    let view = build(&roster, &SETTING, NodeFacts::default(), GpuFacts::unjudged);
+    let view = build(&roster, &SETTING, NodeFacts::of(&roster), |gpu| GpuFacts::of(&roster, gpu));
     assert_eq!(view.sample_age_ms, Some(2_500));
     let (open, lost) = (&view.gpus[0], &view.gpus[1]);
     assert_eq!(
@@ -87,7 +87,7 @@ fn conditions_of_the_node_and_its_gpus_are_one_list_worst_first() {
             condition(Place::Node, Severity::Info, false),
             condition(Place::Node, Severity::Critical, true),
         ],
-        ..NodeFacts::default()
+        ..NodeFacts::of(&roster)
     };
     let view = build(&roster, &SETTING, node, |gpu| GpuFacts {
         verdict: Verdict::Draining,
@@ -95,7 +95,7 @@ fn conditions_of_the_node_and_its_gpus_are_one_list_worst_first() {
             condition(Place::Gpu(gpu.identity.slot), Severity::Warning, false),
             condition(Place::Gpu(gpu.identity.slot), Severity::Critical, gpu.identity.slot == 0),
         ],
-        ..GpuFacts::unjudged(gpu)
+        ..GpuFacts::of(&roster, gpu)
     });
     let order: Vec<_> = view
         .conditions

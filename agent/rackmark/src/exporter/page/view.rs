@@ -113,7 +113,6 @@ pub struct SpoolView<'a> {
 }
 
 /// The kernel log.
-#[cfg_attr(not(test), expect(dead_code, reason = "until the judge is wired to the page"))]
 #[derive(Debug, Clone, Default)]
 pub enum KernelLogView<'a> {
     /// Not said.
@@ -129,7 +128,6 @@ pub enum KernelLogView<'a> {
 }
 
 /// Where a condition is.
-#[cfg_attr(not(test), expect(dead_code, reason = "until the judge is wired to the page"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// On the node as a whole.
