@@ -10,8 +10,9 @@ use rackmark_e2e::sim::Sim;
 use tempfile::TempDir;
 
 fn all_up(agent: &Agent) -> Outcome<()> {
-    agent.wait("all GPUs", Duration::from_secs(10), |scrape| {
-        scrape.contains("rackmark_gpu_up{gpu=\"7\"} 1")
+    agent.wait("all GPUs and their names", Duration::from_secs(10), |scrape| {
+        let up = (0..8).all(|gpu| scrape.contains(&format!("rackmark_gpu_up{{gpu=\"{gpu}\"}} 1")));
+        up && !scrape.contains("uuid=\"\"")
     })?;
     Ok(())
 }
