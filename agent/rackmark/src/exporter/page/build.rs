@@ -62,7 +62,11 @@ impl<'a> NodeFacts<'a> {
 }
 
 fn conditions(place: Place, standing: &rackmark_health::Conditions) -> Vec<ConditionView<'_>> {
-    let view = |condition: &'_ rackmark_health::Condition| ConditionView {
+    standing.visible().map(|condition| view(place, condition)).collect()
+}
+
+fn view(place: Place, condition: &rackmark_health::Condition) -> ConditionView<'_> {
+    ConditionView {
         place,
         code: condition.code.name(),
         key: condition.key,
@@ -73,8 +77,7 @@ fn conditions(place: Place, standing: &rackmark_health::Conditions) -> Vec<Condi
         detail: condition.detail.as_str().into(),
         since_unix_ms: condition.since_unix_ms,
         acknowledged: condition.acknowledged.is_some(),
-    };
-    standing.visible().map(view).collect()
+    }
 }
 
 /// What was judged of one GPU, and where it is.
