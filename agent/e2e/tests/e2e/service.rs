@@ -101,7 +101,13 @@ fn a_reloaded_driver_is_used_again_with_its_new_version() -> Outcome<()> {
 
 #[test]
 fn the_units_are_clean_and_tight() -> Outcome<()> {
-    let units = ["rackmark.service", "rackmark-sampler.socket", "rackmark-sampler@.service"];
+    let units = [
+        "rackmark.service",
+        "rackmark-sampler.socket",
+        "rackmark-sampler@.service",
+        "rackmark-collect.socket",
+        "rackmark-collect@.service",
+    ];
     // A unit is verified with the binaries it names, which are not installed here.
     let folder = tempfile::TempDir::new()?;
     for unit in units {
@@ -109,6 +115,7 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
         fs::write(
             folder.path().join(unit),
             text.replace("ExecStart=/usr/bin/rackmark-sampler", "ExecStart=/bin/true")
+                .replace("ExecStart=/usr/bin/rackmark-collect", "ExecStart=/bin/true")
                 .replace("/usr/bin/rackmark", "/bin/true"),
         )?;
     }
@@ -117,14 +124,31 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
         .args(
             units.map(|unit| folder.path().join(unit.replace('@', "@1"))).iter().filter(|path| path.exists()),
         )
-        .args([folder.path().join("rackmark.service"), folder.path().join("rackmark-sampler@.service")])
+        .args(
+            ["rackmark.service", "rackmark-sampler@.service", "rackmark-collect@.service"]
+                .map(|unit| folder.path().join(unit)),
+        )
         .output()?;
     // An unknown key is only printed, so nothing may be printed about our units.
     let said =
         format!("{}{}", String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("rackmark")).collect();
     assert!(ours.is_empty(), "{ours:?}");
-    for (unit, worst) in [("rackmark.service", 20), ("rackmark-sampler@.service", 30)] {
+    // What the collector is for must not be taken from it by a later hardening.
+    let collector = fs::read_to_string(format!("{UNITS}/rackmark-collect@.service"))?;
+    for needed in ["CapabilityBoundingSet=CAP_SYSLOG\n", "DeviceAllow=/dev/kmsg r\n"] {
+        assert!(collector.contains(needed), "{needed}");
+    }
+    for hides_the_log in ["\nProtectKernelLogs=yes", "\nPrivateDevices=yes", "\nUser=rackmark"] {
+        assert!(!collector.contains(hides_the_log), "{hides_the_log}");
+    }
+    let daemon = fs::read_to_string(format!("{UNITS}/rackmark.service"))?;
+    assert!(
+        daemon.lines().any(|line| line.starts_with("Wants=") && line.contains("rackmark-collect.socket"))
+    );
+    for (unit, worst) in
+        [("rackmark.service", 20), ("rackmark-sampler@.service", 30), ("rackmark-collect@.service", 20)]
+    {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
             .arg(format!("--threshold={worst}"))

@@ -282,8 +282,8 @@ pub struct Record {
 
 impl Record {
     /// Reads `prefix,seq,usec,flags[,more];text`, the text up to the end of the
-    /// first line. The flags, fields after them, and the lines of `key=value`
-    /// after the text are passed over.
+    /// first line. The flags, which are no digits, fields after them, and the
+    /// lines of `key=value` after the text are passed over.
     ///
     /// `None` where the bytes are not of that form, a number is out of its
     /// range, or there are more than [`RECORD_BYTES_MAX`].
@@ -297,7 +297,11 @@ impl Record {
         let prefix = decimal(fields.next()?)?;
         let seq = decimal(fields.next()?)?;
         let monotonic_us = decimal(fields.next()?)?;
-        let _flags = fields.next()?;
+        // Two records that were written into one another have a number here.
+        let flags = fields.next()?;
+        if flags.starts_with(|first: char| first.is_ascii_digit()) {
+            return None;
+        }
         Some(Self {
             priority: u8::try_from(prefix & 7).ok()?,
             facility: u8::try_from(prefix >> 3).ok()?,

@@ -89,6 +89,7 @@ fn a_record_is_its_format_within_its_limits() {
         ";",
         "4,7,9,-",
         "4,7,9;no flags",
+        "4,7,94,8,10,-;two in one",
         "4,7;t",
         ",7,9,-;t",
         "2048,7,9,-;t",
