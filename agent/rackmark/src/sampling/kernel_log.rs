@@ -141,7 +141,11 @@ impl<E: Ear> Listener<E> {
         if let Some(seq) = self.last_seq {
             log.read_before(seq);
         }
-        let mut log = match AsyncFd::with_interest(log, Interest::READABLE) {
+        // A `KernelLog` owns its descriptor and has the same one until it is
+        // dropped, which is all that the successor of this function asks for.
+        #[expect(deprecated, reason = "the successor is an unsafe function, which this crate must not use")]
+        let waiting = AsyncFd::with_interest(log, Interest::READABLE);
+        let mut log = match waiting {
             Ok(log) => log,
             Err(error) => return format!("cannot wait for the kernel log: {error}"),
         };
