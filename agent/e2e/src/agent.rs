@@ -32,6 +32,8 @@ impl Setup {
                 ("sampler", format!("nvml_library = {:?}", sim.library())),
                 ("hardware", format!("sysfs_root = {:?}", sim.path().join("sysfs"))),
                 ("hardware", format!("kernel_log = {:?}", sim.path().join("kmsg"))),
+                // A test machine may have been started a minute ago.
+                ("health", "boot_grace_secs = 0".to_owned()),
             ],
             environment: vec![("RACKMARK_SIM_DIR".to_owned(), sim.path().display().to_string())],
             broker: None,
