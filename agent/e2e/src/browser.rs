@@ -97,7 +97,7 @@ impl Between {
                 let (counted, before) = (counted.clone(), before.clone());
                 let one = move || {
                     // A browser that goes away in between is no error.
-                    let _ = pass(stream, target, &counted, before.as_ref());
+                    let _ = pass(stream, target, hands, &counted, before.as_ref());
                 };
                 if Builder::new().name("between-one".to_owned()).spawn(one).is_err() {
                     return;
@@ -116,6 +116,7 @@ impl Between {
 fn pass(
     mut stream: TcpStream,
     target: u16,
+    hands: &str,
     counted: &AtomicUsize,
     before: &(impl Fn(usize) -> Fate + ?Sized),
 ) -> Outcome<()> {
@@ -134,6 +135,12 @@ fn pass(
     }
     // The answer says that the connection closes after it.
     let answer = http::get(target, path, "text/html")?;
-    stream.write_all(format!("{}\r\n\r\n{}", answer.head, answer.body).as_bytes())?;
+    if hands.is_empty() {
+        stream.write_all(format!("{}\r\n\r\n{}", answer.head, answer.body).as_bytes())?;
+    } else {
+        let body = answer.body.replace("</body>", &format!("<script>{hands}</script></body>"));
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close";
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes())?;
+    }
     Ok(())
 }

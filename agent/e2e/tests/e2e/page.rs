@@ -110,6 +110,41 @@ fn an_open_page_follows_a_loss_without_being_loaded_again() -> Outcome<()> {
     Ok(())
 }
 
+/// Opens the names of GPU 2, puts the focus there and selects its UUID; then says again and again
+/// whether all that is still so.
+const HANDS: &str = "addEventListener('load', () => {
+  const names = document.getElementById('d-2');
+  const uuid = names.querySelector('code');
+  names.open = true;
+  names.querySelector('summary').focus();
+  getSelection().selectAllChildren(uuid);
+  setInterval(() => {
+    const now = document.getElementById('d-2');
+    const still = [now === names, now.open, document.activeElement === now.querySelector('summary'),
+      getSelection().toString() === uuid.textContent];
+    document.documentElement.dataset.still = still.join(' ');
+  }, 100);
+});";
+
+#[test]
+fn an_update_leaves_what_is_open_focused_and_selected() -> Outcome<()> {
+    let (sim, agent) = eight()?;
+    let agent = std::sync::Arc::new(agent);
+    let seen = agent.clone();
+    let between = Between::with_hands(agent.metrics, HANDS, move |request| {
+        if request == 2 {
+            sim.command("lost 1").expect("loss");
+            let lost = "rackmark_gpu_no_data{gpu=\"1\",reason=\"gpu_lost\"} 1";
+            seen.wait("the loss", Duration::from_secs(5), |scrape| scrape.contains(lost)).expect("loss");
+        }
+        Fate::Answered
+    })?;
+    let visit = visit(&url(between.port), 7, &[])?;
+    assert!(updates(&visit.dom) >= 2 && about(&visit.dom, 1).contains("GPU lost"), "{}", visit.dom);
+    assert!(root(&visit.dom).contains("data-still=\"true true true true\""), "{}", root(&visit.dom));
+    Ok(())
+}
+
 #[test]
 fn a_page_without_answers_says_that_it_is_stale_until_it_has_one() -> Outcome<()> {
     let (_sim, agent) = eight()?;
