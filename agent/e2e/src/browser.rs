@@ -87,6 +87,19 @@ impl Between {
     /// # Errors
     /// Where it cannot listen.
     pub fn browser_and(target: u16, before: impl Fn(usize) -> Fate + Send + Sync + 'static) -> Outcome<Self> {
+        Self::with_hands(target, "", before)
+    }
+
+    /// The same with a script in the page that acts for the person before it; the page loses its
+    /// policy by that.
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    pub fn with_hands(
+        target: u16,
+        hands: &'static str,
+        before: impl Fn(usize) -> Fate + Send + Sync + 'static,
+    ) -> Outcome<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let requests = Arc::new(AtomicUsize::new(0));
