@@ -83,6 +83,9 @@ fn gpu_capacity(gpu: &Gpu, ids: &Ids) -> GpuCapacity {
         }
         push(&mut known, "pci_address", text(&gpu.identity.address));
     }
+    if let Some(slot) = &gpu.physical_slot {
+        push(&mut known, "physical_slot", text(slot));
+    }
     GpuCapacity {
         slot: gpu.identity.slot,
         state: state(gpu),
