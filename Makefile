@@ -19,7 +19,7 @@ DEMO_GPUS ?= 8
 
 # Debian packages: what the build links (systemd), what the tests talk to.
 BUILD_PACKAGES := libsystemd-dev pkg-config gcc libc6-dev
-TEST_PACKAGES := mosquitto mosquitto-clients prometheus python3-venv systemd zstd
+TEST_PACKAGES := mosquitto mosquitto-clients prometheus prometheus-alertmanager chromium shellcheck python3-venv systemd zstd
 
 .PHONY: help
 help: ## Show the targets
@@ -93,7 +93,7 @@ lint: setup-test ## Format, clippy, documentation, dependencies
 
 # --- measurements ------------------------------------------------------------
 
-BENCHES := bench-line bench-telemetry bench-faults bench-delivery
+BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health
 
 .PHONY: bench $(BENCHES)
 bench: $(BENCHES) ## Print every figure of SPECIFICATION.md, about 20 minutes

@@ -11,6 +11,7 @@ pub mod browser;
 pub mod certificates;
 pub mod consumer;
 pub mod http;
+pub mod kernel_log;
 pub mod kills;
 pub mod process;
 pub mod prometheus;

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod faults;
+mod health;
 mod line;
 mod telemetry;
 
@@ -18,7 +19,10 @@ fn main() -> ExitCode {
         "telemetry" => telemetry::measure(),
         "faults" => faults::measure(),
         "delivery" => delivery::measure(),
-        _ => Err(format!("no group {group:?}; there are line, telemetry, faults and delivery").into()),
+        "health" => health::measure(),
+        _ => {
+            Err(format!("no group {group:?}; there are line, telemetry, faults, delivery and health").into())
+        }
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,
