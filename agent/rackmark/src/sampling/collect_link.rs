@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_log_is_received_even_in_pieces() {
-        let (reader, mut writer) = std::io::pipe().expect("pipe");
+        let (reader, mut writer) = io::pipe().expect("pipe");
         writer.write_all(b"6,5,1,-;hello\n").expect("write");
         let act = move |stream: &StdUnixStream| {
             let frame = frame(None);
