@@ -103,3 +103,14 @@ pub enum Effect {
     /// No work.
     Unusable,
 }
+
+impl Effect {
+    /// The name used in JSON and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Drain => "drain",
+            Self::Unusable => "unusable",
+        }
+    }
+}

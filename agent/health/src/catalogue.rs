@@ -397,6 +397,24 @@ impl Code {
         Self::ALL.iter().copied().find(|code| code.name() == name)
     }
 
+    /// Several of its kind may stand, told apart by a key.
+    pub const fn has_key(self) -> bool {
+        matches!(
+            self,
+            Self::Xid
+                | Self::SxId
+                | Self::NvlinkDown
+                | Self::NvlinkErrors
+                | Self::NvlinkCrc
+                | Self::NvlinkCrcHigh
+        )
+    }
+
+    /// Code and key in one word: `xid_79`, `nvlink_down_3`, `gpu_lost`.
+    pub fn id(self, key: u32) -> String {
+        if self.has_key() { format!("{}_{key}", self.name()) } else { self.name().to_owned() }
+    }
+
     /// It is about a node, never about one GPU.
     pub fn is_of_node(self) -> bool {
         self >= Self::DriverGone

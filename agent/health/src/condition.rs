@@ -126,15 +126,7 @@ impl Condition {
 
     /// Code and key in one word: `xid_79`, `nvlink_down_3`, `gpu_lost`.
     pub fn id(&self) -> String {
-        match self.code {
-            Code::Xid
-            | Code::SxId
-            | Code::NvlinkDown
-            | Code::NvlinkErrors
-            | Code::NvlinkCrc
-            | Code::NvlinkCrcHigh => format!("{}_{}", self.code.name(), self.key),
-            _ => self.code.name().to_owned(),
-        }
+        self.code.id(self.key)
     }
 
     fn is(&self, code: Code, key: u32, instance: Option<Instance>) -> bool {

@@ -11,6 +11,8 @@ mod clock;
 mod condition;
 mod incident;
 mod occupancy;
+#[cfg(test)]
+mod reference_tests;
 mod rules;
 mod state;
 mod step;
@@ -27,7 +29,9 @@ pub use catalogue::{Code, Ends, Entry};
 pub use clock::Now;
 pub use condition::{Acknowledged, Condition, Conditions, Instance};
 pub use incident::{Count, Incident, Incidents, Witness, XidReport};
-pub use occupancy::{Availability, Cause, Drained, Lease, Maintenance, Occupancy, Refusal, Stated};
+pub use occupancy::{
+    Availability, Cause, Drained, Lease, Maintenance, Occupancy, Refusal, Stated, WORDS_BYTES_MAX,
+};
 pub use state::{Gpu, Judged, Occupant, Recovery, State};
 pub use step::{Input, step};
 pub use transition::{ClearedBy, Transition};

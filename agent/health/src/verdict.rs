@@ -71,7 +71,7 @@ enum Why<'a> {
     Standing(Standing<'a>),
     Maintenance,
     Drained(&'a str),
-    Gpus { what: &'static str, count: usize, of: usize, first: usize },
+    Gpus { verdict: Verdict, count: usize, first: usize, why: &'a str },
 }
 
 impl Why<'_> {
@@ -85,8 +85,11 @@ impl Why<'_> {
             Self::Standing(Standing::Slow | Standing::Answering) => "no readings yet".to_owned(),
             Self::Maintenance => "in maintenance".to_owned(),
             Self::Drained(reason) => format!("drained: {reason}"),
-            Self::Gpus { what, count, of, first } => {
-                format!("{count} of {of} GPUs {what}, first GPU {first}")
+            Self::Gpus { verdict, count, first, why } => {
+                let colon = if why.is_empty() { "" } else { ": " };
+                let others = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+                let are = if *count > 1 { "are" } else { "is" };
+                format!("GPU {first}{others} {are} {}{colon}{why}", verdict.name())
             }
         }
     }
@@ -180,24 +183,14 @@ fn of_node<'a>(state: &'a State, node: &NodeView<'a>, gpus: usize) -> (Verdict, 
     if gpus == 0 {
         return (Verdict::Unknown, Why::Words("no GPU is known"));
     }
-    let with = |verdict: Verdict| {
-        let mut found =
-            state.gpus.iter().take(gpus).enumerate().filter(move |(_, gpu)| gpu.verdict.verdict == verdict);
-        let first = found.next().map_or(0, |(at, _)| at);
-        let count = state.gpus.iter().take(gpus).filter(|gpu| gpu.verdict.verdict == verdict).count();
-        (count, first)
-    };
-    for (verdict, what) in [
-        (Verdict::Unusable, "are unusable"),
-        (Verdict::Unknown, "are unknown"),
-        (Verdict::Draining, "are draining"),
-    ] {
-        let (count, first) = with(verdict);
-        if count > 0 {
-            let all = count == gpus && verdict != Verdict::Draining;
-            let judged = if all { verdict } else { Verdict::Draining };
-            return (judged, Why::Gpus { what, count, of: gpus, first });
-        }
+    for verdict in [Verdict::Unusable, Verdict::Unknown, Verdict::Draining] {
+        let judged =
+            || state.gpus.iter().take(gpus).enumerate().filter(|(_, gpu)| gpu.verdict.verdict == verdict);
+        let Some((first, gpu)) = judged().next() else { continue };
+        let count = judged().count();
+        let all = count == gpus && verdict != Verdict::Draining;
+        let of_all = if all { verdict } else { Verdict::Draining };
+        return (of_all, Why::Gpus { verdict, count, first, why: &gpu.verdict.reason });
     }
     match worst {
         Some(worst) if worst.severity == Severity::Critical || worst.effect == Effect::Drain => {

@@ -107,7 +107,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
 
     let mut tasks = JoinSet::new();
     tasks.spawn(named("sampling", sampling.run(stopping.clone())));
-    tasks.spawn(named("control", control.serve(verbs, stopping.clone())));
+    tasks.spawn(named("control", control.serve(verbs.clone(), stopping.clone())));
     if let Some(Delivery { outbox, spool, epoch, .. }) = &delivery {
         let (messages, incoming) = mpsc::channel(INCOMING);
         let publishing = publishing::run(
@@ -126,7 +126,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             feed.clone(),
             roster.clone(),
             *epoch,
-            Arc::new(inbox::Unable),
+            verbs.clone(),
         );
         tasks.spawn(named("inbox", inbox::run(inbox, incoming, stopping.clone())));
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 pub enum Code {
     /// It worked.
     Ok = 0,
-    /// Checks ran and found something to look at (`doctor`).
+    /// Checks ran and found something to look at (`doctor`), or a node is draining (`check`).
     Odd = 1,
-    /// Checks ran and found something wrong (`doctor`).
+    /// Checks ran and found something wrong (`doctor`), or nothing can be placed (`check`).
     Wrong = 2,
     /// Wrong usage or configuration; trying again changes nothing.
     Usage = 64,

@@ -13,6 +13,7 @@ mod publish;
 mod sampling;
 mod service_manager;
 mod tls;
+mod utc;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ mod doctor;
 mod examples;
 mod exporter;
 mod hangs;
+mod health;
 mod imports;
 mod line;
 mod lost;

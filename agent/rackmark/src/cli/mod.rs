@@ -1,14 +1,19 @@
 //! The command line. Data goes to standard output, everything else to standard
 //! error; `--json` is for machines, tables are for people.
 
+mod check;
 mod check_config;
 mod completions;
+mod conditions;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
 mod duration;
+mod explain;
 mod feed_tail;
+mod history;
 mod one_shot;
+mod operate;
 mod pause;
 mod record;
 mod run;
@@ -16,6 +21,7 @@ mod sample;
 mod status;
 mod subscriber;
 mod table;
+mod until;
 
 use std::path::PathBuf;
 
@@ -32,7 +38,8 @@ pub struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 checks found something, 64 usage or configuration, \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 checks found something to look at (check: draining), \
+2 checks found something wrong (check: unusable or not known), 64 usage or configuration, \
 69 something is not available (driver, GPU, broker, agent), 70 internal, 75 try again, 77 not allowed.";
 
 /// Where the configuration is.
@@ -83,8 +90,26 @@ enum Command {
     Sample(sample::Options),
     /// Show the GPUs of the running agent.
     Status(status::Options),
+    /// Say in one line whether work should be placed here: exit code 0 yes, 1 draining, 2 no or not known.
+    Check(check::Options),
+    /// Show what happened to GPUs and node.
+    History(history::Options),
+    /// Say that a condition is known: one that lasts until then is over.
+    Ack(operate::AckOptions),
+    /// Begin or end planned work on one GPU or on the node.
+    #[command(subcommand)]
+    Maintenance(operate::MaintenanceCommand),
+    /// Let running work finish on one GPU or on all, and place nothing new.
+    Drain(operate::DrainOptions),
+    /// End a drain.
+    Undrain(operate::UndrainOptions),
+    /// Tell the agent of leases, where leases.source is not "none".
+    #[command(subcommand)]
+    Lease(operate::LeaseCommand),
     /// Record a trace that the simulator can replay.
     Record(record::Options),
+    /// Judge a recording again: what would have been said, and when.
+    Explain(explain::Options),
     /// Close the driver handles of one GPU or of all, for a time.
     Pause(pause::PauseOptions),
     /// End a pause early.
@@ -119,7 +144,15 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Demo(options) => demo::run(&options),
         Command::Sample(options) => sample::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Check(options) => check::run(options),
+        Command::History(options) => history::run(options),
+        Command::Ack(options) => operate::ack(options),
+        Command::Maintenance(command) => operate::maintenance(command),
+        Command::Drain(options) => operate::drain(options),
+        Command::Undrain(options) => operate::undrain(options),
+        Command::Lease(command) => operate::lease(command),
         Command::Record(options) => record::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Pause(options) => pause::pause(options),
         Command::Resume(options) => pause::resume(options),
         Command::CheckConfig(options) => check_config::run(&options),

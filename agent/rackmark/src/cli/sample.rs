@@ -36,7 +36,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
         if roster.simulated() {
             print(&painted("SIMULATED GPUs: no figure on this page is real.\n", Tone::Odd, colour()));
         }
-        print(&gpu_table(&gpus, colour()));
+        print(&gpu_table(&gpus, 0, colour()));
     }
     match &roster.driver_cause {
         Some(cause) => Err(Failure::new(Code::Unavailable, cause.clone())
@@ -65,18 +65,6 @@ fn with_slow(gpu: &Gpu) -> Json {
     let mut shown = gpu_json(gpu);
     if let (Some(slow), Some(readings)) = (&gpu.slow, shown["readings"].as_object_mut()) {
         slow.slow.each(|at, reading| insert(readings, &Slow::DESCRIPTORS[at], reading));
-        shown["processes"] = slow
-            .processes
-            .iter()
-            .map(|process| {
-                json!({
-                    "pid": process.pid,
-                    "kind": process.kind.name(),
-                    "name": process.name.as_deref().ok(),
-                    "memory_used_bytes": process.memory_used.ok(),
-                })
-            })
-            .collect();
         shown["nvlinks"] = json!(slow.nvlinks);
     }
     shown

@@ -4,12 +4,14 @@ use clap::Args;
 use serde_json::Value as Json;
 
 use super::ConfigPath;
+use super::conditions::{standing, table};
 use super::one_shot::print;
 use super::pause::failure;
 use super::table::{Cell, Tone, colour, painted, render};
 use crate::control::client::ask;
 use crate::control::verbs::Verb;
 use crate::exit::{Code, Failure};
+use crate::utc::{Span, Utc};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -66,12 +68,73 @@ fn page(status: &Json, colour: bool) -> String {
     } else if waiting > 1 {
         out.push_str(&format!("{waiting} records wait for delivery\n\n"));
     }
-    out.push_str(&gpu_table(status["gpus"].as_array().map_or(&[], Vec::as_slice), colour));
+    let gpus = status["gpus"].as_array().map_or(&[][..], Vec::as_slice);
+    let now_unix_ms = status["now_unix_ms"].as_u64().unwrap_or_default();
+    out.push_str(&format!("{}\n\n", verdict_line(&status["node"], colour)));
+    out.push_str(&gpu_table(gpus, now_unix_ms, colour));
+    let held = held(status, gpus);
+    let conditions = table(&standing(&status["node"], gpus), now_unix_ms, colour);
+    for part in [held, conditions].iter().filter(|part| !part.is_empty()) {
+        out.push('\n');
+        out.push_str(part);
+    }
+    out
+}
+
+/// The node's verdict and its reason.
+pub fn verdict_line(node: &Json, colour: bool) -> String {
+    let verdict = node["verdict"].as_str().unwrap_or("unknown");
+    let shown = painted(verdict, verdict_tone(verdict), colour);
+    match node["reason"].as_str() {
+        None | Some("") => format!("node is {shown}"),
+        Some(reason) => format!("node is {shown}: {reason}"),
+    }
+}
+
+pub fn verdict_tone(verdict: &str) -> Tone {
+    match verdict {
+        "schedulable" => Tone::Good,
+        "draining" => Tone::Odd,
+        "unusable" => Tone::Bad,
+        _ => Tone::Faint,
+    }
+}
+
+/// What people and lease sources hold, one line for each: with whom, and until when.
+fn held(status: &Json, gpus: &[Json]) -> String {
+    let mut out = String::new();
+    let until = |of: &Json| {
+        let until = of["until_unix_ms"].as_u64();
+        until.map_or_else(String::new, |until| format!(" until {}", Utc(until)))
+    };
+    let text = |of: &Json, name: &str| of[name].as_str().unwrap_or("-").to_owned();
+    let mut work = |whom: &str, of: &Json| {
+        if !of.is_null() {
+            let (by, reason) = (text(of, "by"), text(of, "reason"));
+            out.push_str(&format!("{whom} is in maintenance{}, by {by}: {reason}\n", until(of)));
+        }
+    };
+    let node = &status["node"]["maintenance"];
+    work("the node", node);
+    for gpu in gpus.iter().filter(|gpu| gpu["maintenance"] != *node) {
+        work(&format!("GPU {}", gpu["slot"]), &gpu["maintenance"]);
+    }
+    for gpu in gpus {
+        let (slot, drained, lease) = (&gpu["slot"], &gpu["drained"], &gpu["lease"]);
+        if !drained.is_null() {
+            let (by, reason) = (text(drained, "by"), text(drained, "reason"));
+            out.push_str(&format!("GPU {slot} is drained by {by}: {reason}\n"));
+        }
+        if !lease.is_null() {
+            let what = if lease["reserved"] == true { "reserved for" } else { "leased to" };
+            out.push_str(&format!("GPU {slot} is {what} {}{}\n", text(lease, "id"), until(lease)));
+        }
+    }
     out
 }
 
 /// The GPUs, from the control socket's or `sample --json`'s form.
-pub fn gpu_table(gpus: &[Json], colour: bool) -> String {
+pub fn gpu_table(gpus: &[Json], now_unix_ms: u64, colour: bool) -> String {
     if gpus.is_empty() {
         return "no GPUs\n".to_owned();
     }
@@ -91,12 +154,14 @@ pub fn gpu_table(gpus: &[Json], colour: bool) -> String {
     let parts = |gpu: &Json| gpu["mig"].as_array().cloned().unwrap_or_default();
     let rows: Vec<Vec<Cell>> = gpus
         .iter()
-        .flat_map(|gpu| std::iter::once(row(gpu)).chain(parts(gpu).iter().map(mig_row).collect::<Vec<_>>()))
+        .flat_map(|gpu| {
+            std::iter::once(row(gpu, now_unix_ms)).chain(parts(gpu).iter().map(mig_row).collect::<Vec<_>>())
+        })
         .collect();
     render(&header, &rows, colour)
 }
 
-fn row(gpu: &Json) -> Vec<Cell> {
+fn row(gpu: &Json, now_unix_ms: u64) -> Vec<Cell> {
     let reading = |name: &str| gpu["readings"][name].as_i64();
     let number = |name: &str, per: f64, unit: &str| {
         reading(name).map_or_else(|| "-".to_owned(), |value| format!("{:.0}{unit}", value as f64 / per))
@@ -107,12 +172,16 @@ fn row(gpu: &Json) -> Vec<Cell> {
     };
     let standing = gpu["standing"].as_str().unwrap_or("-");
     let state = match (standing, gpu["hangs_in"].as_str()) {
-        ("answering", _) => gpu["state"].as_str().unwrap_or("-").to_owned(),
+        ("answering", _) => state(gpu, now_unix_ms),
         ("unresponsive", Some(function)) if !function.is_empty() => format!("unresponsive in {function}"),
         (standing, _) => standing.to_owned(),
     };
     let tone = match standing {
-        "answering" => Tone::Good,
+        "answering" => match gpu["state"].as_str() {
+            Some("faulted") => Tone::Bad,
+            Some("draining" | "maintenance" | "unknown") => Tone::Odd,
+            _ => Tone::Good,
+        },
         "gpu_lost" | "unresponsive" | "driver_gone" => Tone::Bad,
         _ => Tone::Odd,
     };
@@ -121,7 +190,7 @@ fn row(gpu: &Json) -> Vec<Cell> {
         Cell::number(gpu["slot"].to_string()),
         text("name"),
         Cell::text(state).tone(tone),
-        text("verdict").tone(if gpu["verdict"] == "unusable" { Tone::Bad } else { Tone::Faint }),
+        text("verdict").tone(verdict_tone(gpu["verdict"].as_str().unwrap_or("-"))),
         Cell::number(number("utilization_gpu_percent", 1.0, " %")),
         Cell::number(memory),
         Cell::number(number("temperature_gpu_celsius", 1.0, " °C")),
@@ -132,6 +201,26 @@ fn row(gpu: &Json) -> Vec<Cell> {
     ]
 }
 
+/// The state of a GPU that answers; with the lease, or the time that is left.
+fn state(gpu: &Json, now_unix_ms: u64) -> String {
+    let state = gpu["state"].as_str().unwrap_or("-");
+    let until = gpu["maintenance"]["until_unix_ms"].as_u64();
+    let lease = gpu["lease"]["id"].as_str();
+    match (state, until, lease) {
+        ("maintenance", Some(until), _) => {
+            format!("{state}, {} left", Span(until.saturating_sub(now_unix_ms)))
+        }
+        ("leased" | "reserved", _, Some(id)) => {
+            let short: String = id.chars().take(LEASE_CHARS).collect();
+            format!("{state} {short}{}", if short.len() < id.len() { "…" } else { "" })
+        }
+        _ => state.to_owned(),
+    }
+}
+
+/// Names of leases are cut to so many characters in the table; below it they stand in full.
+const LEASE_CHARS: usize = 16;
+
 /// A MIG instance, below its GPU.
 fn mig_row(mig: &Json) -> Vec<Cell> {
     let bytes = |name: &str| mig[name].as_u64().map(|bytes| bytes as f64 / GIB);
@@ -141,7 +230,7 @@ fn mig_row(mig: &Json) -> Vec<Cell> {
     };
     let mut row = vec![
         Cell::text(""),
-        Cell::text(format!("  MIG {} {}", mig["index"], mig["profile"].as_str().unwrap_or("-"))),
+        Cell::text(format!("  MIG {} {}", ids(mig), mig["profile"].as_str().unwrap_or("-"))),
     ];
     // State, verdict and utilisation are the whole GPU's.
     row.extend([""; 3].map(Cell::text));
@@ -150,6 +239,14 @@ fn mig_row(mig: &Json) -> Vec<Cell> {
     row.extend([""; 4].map(Cell::text));
     row.push(Cell::text(mig["uuid"].as_str().unwrap_or("-")).tone(Tone::Faint));
     row
+}
+
+/// GPU instance and compute instance, as XIDs and nvidia-smi name them; the index where the driver names none.
+fn ids(mig: &Json) -> String {
+    match (mig["gpu_instance"].as_u64(), mig["compute_instance"].as_u64()) {
+        (Some(gpu), Some(compute)) => format!("{gpu}/{compute}"),
+        _ => mig["index"].to_string(),
+    }
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -162,16 +259,50 @@ mod tests {
 
     #[test]
     fn mig_instances_stand_below_their_gpu() {
-        let mig = json!({ "index": 1, "profile": "1g.18gb", "uuid": "MIG-1", "memory_used_bytes": 1u64 << 30, "memory_total_bytes": 18u64 << 30 });
+        let mig = json!({ "index": 1, "gpu_instance": 7, "compute_instance": 0, "profile": "1g.18gb", "uuid": "MIG-1", "memory_used_bytes": 1u64 << 30, "memory_total_bytes": 18u64 << 30 });
         let whole =
             json!({ "slot": 0, "name": "H200", "standing": "answering", "readings": {}, "mig": [mig] });
         let other = json!({ "slot": 1, "name": "H200", "standing": "answering", "readings": {}, "mig": [] });
-        let table = gpu_table(&[whole, other], false);
+        let table = gpu_table(&[whole, other], 0, false);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4, "{table}");
-        assert!(lines[2].contains("MIG 1 1g.18gb") && lines[2].contains("1/18 GiB"), "{table}");
+        assert!(lines[2].contains("MIG 7/0 1g.18gb") && lines[2].contains("1/18 GiB"), "{table}");
         assert!(lines[2].ends_with("MIG-1"), "{table}");
         let memory = lines[0].find("MEMORY").expect("column") + "MEMORY".len();
         assert_eq!(lines[2].find("GiB").map(|at| at + 3), Some(memory), "{table}");
+    }
+
+    #[test]
+    fn the_page_names_verdict_lease_and_maintenance() {
+        let at = 1_796_119_200_000u64;
+        let gpu = |slot: u8, state: &str, more: Json| {
+            let mut gpu = json!({
+                "slot": slot, "name": "H200", "standing": "answering", "state": state, "verdict": "schedulable",
+                "readings": {}, "mig": [], "maintenance": null, "lease": null, "drained": null, "conditions": [],
+            });
+            gpu.as_object_mut().expect("object").extend(more.as_object().expect("object").clone());
+            gpu
+        };
+        let work = json!({ "until_unix_ms": at + 7_200_000, "reason": "fans", "by": "root" });
+        let lease =
+            json!({ "id": "a-name-longer-than-its-column", "reserved": false, "until_unix_ms": null });
+        let status = json!({
+            "node": { "verdict": "draining", "reason": "GPU 0 is draining: in maintenance", "conditions": [], "maintenance": null },
+            "now_unix_ms": at,
+            "gpus": [
+                gpu(0, "maintenance", json!({ "maintenance": work, "verdict": "draining" })),
+                gpu(1, "leased", json!({ "lease": lease })),
+            ],
+        });
+        let page = page(&status, false);
+        for part in [
+            "node is draining: GPU 0 is draining: in maintenance\n",
+            "maintenance, 2 h 0 min left  draining",
+            "leased a-name-longer-th…     schedulable",
+            "GPU 0 is in maintenance until 2026-12-01 12:00:00Z, by root: fans\n",
+            "GPU 1 is leased to a-name-longer-than-its-column\n",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use serde_json::Value as Json;
 use thiserror::Error;
 
@@ -43,9 +44,17 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`].
 pub fn ask(path: &Path, verb: &Verb) -> Result<Json, AskError> {
-    let connect = |source| AskError::Connect { path: path.to_owned(), source };
-    let mut stream = UnixStream::connect(path).map_err(connect)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(connect)?;
+    ask_within(path, verb, PATIENCE)
+}
+
+/// The same, for a caller with less time.
+///
+/// # Errors
+/// [`AskError`].
+pub fn ask_within(path: &Path, verb: &Verb, patience: Duration) -> Result<Json, AskError> {
+    let failed = |source| AskError::Connect { path: path.to_owned(), source };
+    let mut stream = connect(path, patience).map_err(failed)?;
+    stream.set_read_timeout(Some(patience)).map_err(failed)?;
     let mut request = serde_json::to_vec(verb).map_err(AskError::Parse)?;
     request.push(b'\n');
     stream.write_all(&request).map_err(AskError::Talk)?;
@@ -54,5 +63,45 @@ pub fn ask(path: &Path, verb: &Verb) -> Result<Json, AskError> {
     match serde_json::from_str(&line).map_err(AskError::Parse)? {
         Answer::Ok(value) => Ok(value),
         Answer::Refused(why) => Err(AskError::Refused(why)),
+    }
+}
+
+/// Connects without waiting for longer than `patience`: an agent that hangs takes no connections, and after some
+/// the kernel lets a plain connect wait for good.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_hangs_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("control.sock");
+        let _listener = UnixListener::bind(&path).expect("socket");
+        let patience = Duration::from_millis(20);
+        let began = Instant::now();
+        let error = ask_within(&path, &Verb::Status, patience).expect_err("nobody answers");
+        assert!(matches!(error, AskError::Talk(_)), "{error:?}");
+        // Until its queue is full, which is a matter of the system's limit.
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect(&path, patience) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 10_000, "the queue has no end");
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock, "{full}");
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
 }

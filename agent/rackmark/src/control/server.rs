@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -82,10 +83,11 @@ impl ControlSocket {
                 }
             };
             let Ok(place) = room.clone().try_acquire_owned() else { continue };
-            let (verbs, allowed) = (verbs.clone(), self.allows(&stream));
+            let peer = stream.peer_cred().ok().filter(|peer| self.allows(peer));
+            let verbs = verbs.clone();
             tokio::spawn(async move {
                 let _place = place;
-                if let Err(error) = converse(stream, &verbs, allowed).await {
+                if let Err(error) = converse(stream, &verbs, peer.map(|peer| peer.uid())).await {
                     tracing::debug!(%error, "control connection ended early");
                 }
             });
@@ -94,15 +96,14 @@ impl ControlSocket {
     }
 
     /// Root, the agent's own user, and the administrators' group.
-    fn allows(&self, stream: &UnixStream) -> bool {
-        let Ok(peer) = stream.peer_cred() else { return false };
+    fn allows(&self, peer: &UCred) -> bool {
         let own = rustix::process::geteuid().as_raw();
-        peer.uid() == 0 || peer.uid() == own || self.admins.is_some_and(|admins| in_group(&peer, admins))
+        peer.uid() == 0 || peer.uid() == own || self.admins.is_some_and(|admins| in_group(peer, admins))
     }
 }
 
 /// The peer's primary group, or one of the groups its process has.
-fn in_group(peer: &tokio::net::unix::UCred, group: u32) -> bool {
+fn in_group(peer: &UCred, group: u32) -> bool {
     if peer.gid() == group {
         return true;
     }
@@ -119,20 +120,37 @@ fn group_id(name: &str) -> Option<u32> {
     line.split(':').nth(2)?.parse().ok()
 }
 
-async fn converse(stream: UnixStream, verbs: &Verbs, allowed: bool) -> io::Result<()> {
+/// The name of a user in `/etc/passwd`; `uid 1234` where that file does not have it.
+fn user_name(uid: u32) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let own = |line: &&str| line.split(':').nth(2).and_then(|id| id.parse().ok()) == Some(uid);
+    let name = users.lines().find(own).and_then(|line| line.split(':').next());
+    name.map_or_else(|| format!("uid {uid}"), str::to_owned)
+}
+
+/// Answers one request of a user; of nobody where they may not ask.
+async fn converse(stream: UnixStream, verbs: &Verbs, asks: Option<u32>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
     tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await??;
-    let answer = if allowed {
-        match serde_json::from_str::<Verb>(&line) {
-            Ok(verb) => verbs.carry_out(verb).await,
-            Err(error) => Answer::Refused(format!("not a request: {error}")),
-        }
-    } else {
-        Answer::Refused("only root and the administrators' group may ask".to_owned())
+    let answer = match (asks, serde_json::from_str::<Verb>(&line)) {
+        (Some(uid), Ok(verb)) => verbs.carry_out(verb, || user_name(uid)).await,
+        (Some(_), Err(error)) => Answer::Refused(format!("not a request: {error}")),
+        (None, _) => Answer::Refused("only root and the administrators' group may ask".to_owned()),
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     tokio::time::timeout(PATIENCE, write.write_all(&text)).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_named_and_unknown_ones_numbered() {
+        assert_eq!(user_name(0), "root");
+        assert_eq!(user_name(4_294_967_294), "uid 4294967294");
+    }
 }

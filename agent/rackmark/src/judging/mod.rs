@@ -15,7 +15,7 @@ use rackmark_health::{Standing as Stands, Transition, carry_out, step, take_leas
 use rackmark_model::{GpuEvent, GpuEventKind, NoData};
 
 pub use announcer::Announcer;
-pub use history::{Entry, History, read as read_history};
+pub use history::{History, read as read_history};
 pub use host::watch as watch_host;
 pub use keep::Keeper;
 pub use kernel::Listener;
@@ -275,7 +275,10 @@ pub fn words(transition: &Transition) -> String {
         Transition::MaintenanceEnded { .. } => "maintenance ended".to_owned(),
         Transition::LeaseStarted { lease, .. } => format!("lease {lease} begins"),
         Transition::LeaseEnded { lease, .. } => format!("lease {lease} ended"),
-        Transition::Acknowledged { code, by, .. } => format!("{code} is acknowledged by {by}"),
+        Transition::Acknowledged { code, key, by, .. } => {
+            let id = Code::by_name(code).map_or_else(|| code.clone(), |code| code.id(*key));
+            format!("{id} is acknowledged by {by}")
+        }
     }
 }
 

@@ -46,15 +46,6 @@ pub trait Carrier: Send + Sync {
     fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), String>;
 }
 
-/// A node that does nothing but send again.
-pub struct Unable;
-
-impl Carrier for Unable {
-    fn carry_out(&self, verb: &Verb, _consumer: &str) -> Result<(), String> {
-        Err(format!("asks for {}, which this node does not do", verb.name()))
-    }
-}
-
 /// The topics that this node listens to. Every verb is among them as soon as anyone is allowed, so that who may
 /// not send one is told so.
 pub fn subscriptions(config: &Config) -> Vec<String> {

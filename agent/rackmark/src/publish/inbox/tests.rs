@@ -232,9 +232,3 @@ fn roles_are_for_those_who_are_allowed() {
         assert!(mistakes.contains(key), "{said}");
     }
 }
-
-#[test]
-fn a_node_without_a_carrier_says_so() {
-    let said = Unable.carry_out(&Verb::Undrain { gpu: None }, "olga").expect_err("it does nothing");
-    assert_eq!(said, "asks for undrain, which this node does not do");
-}

@@ -1,0 +1,72 @@
+//! The other door: signed commands that arrive over MQTT.
+
+use std::time::Duration;
+
+use rackmark_feed::Verb as Asked;
+use rackmark_health::Code;
+
+use super::{Verb, Verbs};
+use crate::publish::inbox::Carrier;
+
+impl Carrier for Verbs {
+    fn carry_out(&self, asked: &Asked, consumer: &str) -> Result<(), String> {
+        let refused = |why| format!("is refused: {why}");
+        let verb = of_command(asked)
+            .ok_or_else(|| format!("asks for {}, which this node does not do", asked.name()))?;
+        match verb {
+            // The handles are closed soon after; the inbox does not wait for it.
+            Verb::Pause { gpu, for_secs } => {
+                self.begin_pause(gpu.as_deref(), Duration::from_secs(for_secs)).map(drop).map_err(refused)
+            }
+            Verb::Resume { gpu } => self.resume(gpu.as_deref()).map(drop).map_err(refused),
+            verb => self.change(&verb, consumer).map(drop).map_err(refused),
+        }
+    }
+}
+
+/// The twin of a command's verb in the verb table.
+fn of_command(asked: &Asked) -> Option<Verb> {
+    Some(match asked.clone() {
+        Asked::Acknowledge { gpu, code, key } => {
+            let condition = Code::by_name(&code).map_or(code, |code| code.id(key));
+            Verb::Ack { gpu, condition, note: None }
+        }
+        Asked::MaintenanceStart { gpu, until_unix_ms, reason } => {
+            Verb::MaintenanceStart { gpu, until_unix_ms, reason }
+        }
+        Asked::MaintenanceEnd { gpu } => Verb::MaintenanceEnd { gpu },
+        Asked::LeaseStart { gpu, lease, until_unix_ms } => {
+            Verb::LeaseStart { gpu, lease, reserved: false, until_unix_ms }
+        }
+        Asked::LeaseEnd { lease } => Verb::LeaseEnd { lease },
+        Asked::Drain { gpu, reason } => Verb::Drain { gpu, reason },
+        Asked::Undrain { gpu } => Verb::Undrain { gpu },
+        Asked::Pause { gpu, for_ms } => Verb::Pause { gpu, for_secs: for_ms.div_ceil(1000) },
+        Asked::Resume { gpu } => Verb::Resume { gpu },
+        Asked::Resend { .. } | Asked::Unrecognised { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_acknowledged_by_code_and_key() {
+        let asked = |code: &str, key| Asked::Acknowledge { gpu: None, code: code.to_owned(), key };
+        let condition = |asked: &Asked| match of_command(asked) {
+            Some(Verb::Ack { condition, .. }) => condition,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(condition(&asked("xid", 79)), "xid_79");
+        assert_eq!(condition(&asked("nvlink_down", 0)), "nvlink_down_0");
+        assert_eq!(condition(&asked("gpu_lost", 0)), "gpu_lost");
+        assert_eq!(condition(&asked("of_a_later_version", 1)), "of_a_later_version");
+    }
+
+    #[test]
+    fn a_pause_is_rounded_up_to_seconds() {
+        let asked = Asked::Pause { gpu: None, for_ms: 1001 };
+        assert_eq!(of_command(&asked), Some(Verb::Pause { gpu: None, for_secs: 2 }));
+    }
+}
