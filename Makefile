@@ -17,9 +17,20 @@ DEMO_SECONDS ?=
 DEMO_PROFILE ?= h200
 DEMO_GPUS ?= 8
 
+# Executions of each fuzz target; a release is preceded by 10 million.
+FUZZ_RUNS ?= 200000
+FUZZ_TARGETS := agent/hardware/fuzz/kernel_log agent/health/fuzz/trace \
+  feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink
+# libFuzzer's coverage, on a stable compiler and without sanitizers.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+FUZZ_BUILD := $(CARGO_TARGET_DIR)/fuzz
+
 # Debian packages: what the build links (systemd), what the tests talk to.
 BUILD_PACKAGES := libsystemd-dev pkg-config gcc libc6-dev
-TEST_PACKAGES := mosquitto mosquitto-clients prometheus prometheus-alertmanager chromium shellcheck python3-venv systemd zstd
+TEST_PACKAGES := mosquitto mosquitto-clients prometheus prometheus-alertmanager chromium shellcheck g++ \
+  python3-venv systemd zstd
 
 .PHONY: help
 help: ## Show the targets
@@ -78,6 +89,22 @@ test: setup-test ## Run every test
 	@cargo build --workspace --bins --lib
 	cargo nextest run --workspace --no-fail-fast
 	cargo test --workspace --doc --quiet
+	@$(MAKE) --no-print-directory fuzz
+
+.PHONY: fuzz
+fuzz: setup-test ## Fuzz every parser of what strangers send: FUZZ_RUNS=10000000 make fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  crate=$${target%/*}; name=$${target##*/}; \
+	  RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(FUZZ_BUILD) cargo build --release --quiet \
+	    --target $$(rustc -vV | sed -n 's/^host: //p') --manifest-path $$crate/Cargo.toml --bin $$name; \
+	  corpus=$(FUZZ_BUILD)/corpus/$$name; log=$(FUZZ_BUILD)/$$name.log; mkdir -p $$corpus; \
+	  seeds=""; if [ -d $$crate/seeds/$$name ]; then seeds=$$crate/seeds/$$name; fi; \
+	  dictionary=""; if [ -f $$crate/$$name.dict ]; then dictionary=-dict=$$crate/$$name.dict; fi; \
+	  if $(FUZZ_BUILD)/*/release/$$name -runs=$(FUZZ_RUNS) -max_len=2048 -timeout=5 $$dictionary \
+	    -artifact_prefix=$(FUZZ_BUILD)/$$name- $$corpus $$seeds >$$log 2>&1; \
+	  then echo "fuzz $$name: $$(grep -E '^Done' $$log), no finding"; \
+	  else tail -40 $$log; echo "fuzz $$name: a finding, see $(FUZZ_BUILD)/$$name-*" >&2; exit 1; fi; \
+	done
 
 # --- quality -----------------------------------------------------------------
 

@@ -47,6 +47,15 @@ impl KernelLog {
         Ok(())
     }
 
+    /// Writes any bytes.
+    ///
+    /// # Errors
+    /// Where the FIFO does not take them.
+    pub fn raw(&mut self, bytes: &[u8]) -> Outcome<()> {
+        self.file.write_all(bytes)?;
+        Ok(())
+    }
+
     /// Writes an XID of a GPU in the plainest form.
     ///
     /// # Errors

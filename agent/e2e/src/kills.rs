@@ -138,12 +138,17 @@ pub fn brokers(times: u32) -> Outcome<Toll> {
     let (mut toll, mut random) = (toll(), Random::new());
     for kill in 0..times {
         connected(&agent)?;
-        sim.command(&format!("xid 0 {} 3", 1000 + kill))?;
+        // Repeats of a code would be one incident and one event.
+        for number in 0..3 {
+            sim.command(&format!("xid 0 {}", 1000 + 3 * kill + number))?;
+        }
         let before = toll.account.duplicates;
         toll.account.follow(&mut buyer, Duration::from_millis(200) + random.milliseconds(800), |_| false);
         toll.most_duplicates = toll.most_duplicates.max(toll.account.duplicates - before);
         drop(broker.take());
-        sim.command(&format!("xid 0 {} 2", 2000 + kill))?;
+        for number in 0..2 {
+            sim.command(&format!("xid 0 {}", 2000 + 2 * kill + number))?;
+        }
         toll.account.follow(&mut buyer, random.milliseconds(300), |_| false);
         broker = Some(Mosquitto::on(port)?);
     }

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 const SOON: Duration = Duration::from_secs(10);
 
 fn setup(sim: &Sim) -> Setup {
-    Setup::on(sim).line("health", "boot_grace_secs = 0").line("sampling", "slow_every_secs = 1")
+    Setup::on(sim).line("sampling", "slow_every_secs = 1")
 }
 
 /// An agent whose GPUs are judged schedulable.

@@ -72,21 +72,18 @@ fn a_lost_gpu_keeps_its_name_when_the_agent_restarts() -> Outcome<()> {
 }
 
 #[test]
-fn xids_in_a_burst_all_arrive() -> Outcome<()> {
+fn xids_in_a_burst_are_one_incident_and_all_are_counted() -> Outcome<()> {
     let (sim, broker) = (Sim::profile("h100-sxm-8", Some(2))?, Mosquitto::start()?);
     let mut buyer = Buyer::subscribe(broker.port)?;
     let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;
     sim.command("xid 1 94 5")?;
-    agent.wait("five XIDs", Duration::from_secs(3), |scrape| {
+    let (scrape, _) = agent.wait("five XIDs", Duration::from_secs(3), |scrape| {
         scrape.contains("rackmark_gpu_xid_errors_total{gpu=\"1\",xid=\"94\"} 5")
     })?;
-    let mut left = 5;
-    buyer.wait_for("five events", Duration::from_secs(5), |_, body| {
-        if matches!(body, Body::Event(event) if matches!(&event.kind, EventKind::Xid(xid) if xid.code == 94))
-        {
-            left -= 1;
-        }
-        (left == 0).then_some(())
-    })?;
+    assert!(scrape.contains("rackmark_gpu_xid_incidents_total{gpu=\"1\",xid=\"94\"} 1"));
+    let is_xid = |body: &Body| matches!(body, Body::Event(event) if matches!(&event.kind, EventKind::Xid(xid) if xid.code == 94));
+    buyer.wait_for("its event", Duration::from_secs(5), |_, body| is_xid(body).then_some(()))?;
+    let again = buyer.wait_for("another", Duration::from_secs(2), |_, body| is_xid(body).then_some(()));
+    assert!(again.is_err(), "repeats are one incident");
     Ok(())
 }
