@@ -80,19 +80,27 @@ impl Asker {
         from_seq: u64,
         to_seq: u64,
     ) -> Outcome<()> {
+        self.command(port, of, Verb::Resend { stream, epoch, from_seq, to_seq })
+    }
+
+    /// Asks for something to be done, in the session of `of`.
+    ///
+    /// # Errors
+    /// Where it cannot be sealed or sent.
+    pub fn command(&self, port: u16, of: &Header, verb: Verb) -> Outcome<()> {
         self.sent.set(self.sent.get().wrapping_add(1));
         let mut nonce = [self.sent.get(); 16];
         nonce[..8].copy_from_slice(&now_unix_ms().to_le_bytes());
+        let topic = topic::command(NAMES.0, NAMES.1, verb.name())?;
         let request = Request {
             node: of.node,
             session: of.session,
             consumer: self.name.to_owned(),
             expires_unix_ms: now_unix_ms() + 60_000,
             nonce,
-            verb: Verb::Resend { stream, epoch, from_seq, to_seq },
+            verb,
             extensions: Vec::new(),
         };
-        let topic = topic::command(NAMES.0, NAMES.1, "resend")?;
         let reply = topic::reply(NAMES.0, NAMES.1, self.name)?;
         let bytes = seal_downlink(&DownlinkBody::Command(request), &self.key)?;
         *self.last.borrow_mut() = bytes.clone();

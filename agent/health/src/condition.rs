@@ -118,7 +118,14 @@ impl Condition {
     /// What to do.
     pub fn text(&self) -> &'static str {
         match self.code {
-            Code::Xid => crate::xid::advice(self.key).text,
+            Code::Xid => {
+                let advice = crate::xid::advice(self.key);
+                if self.action == advice.action {
+                    advice.text
+                } else {
+                    asked_by_driver(self.action, advice.text)
+                }
+            }
             Code::SxId => crate::xid::sxid_advice(self.key, Some(self.severity == Severity::Critical)).text,
             _ => self.code.entry().text,
         }
@@ -131,6 +138,17 @@ impl Condition {
 
     fn is(&self, code: Code, key: u32, instance: Option<Instance>) -> bool {
         self.code == code && self.key == key && self.instance == instance
+    }
+}
+
+/// What to do where the driver asks for something else than the table does.
+const fn asked_by_driver(action: Action, otherwise: &'static str) -> &'static str {
+    match action {
+        Action::None => "The driver itself asks for nothing since. Watch whether it comes again.",
+        Action::ResetGpu => "The driver itself asks for a reset of the GPU. Let the work end and reset it.",
+        Action::RebootNode => "The driver itself asks for a reboot. Let the work end and reboot the node.",
+        Action::Drain => "The driver itself asks to end peer-to-peer work. Drain the GPU.",
+        _ => otherwise,
     }
 }
 

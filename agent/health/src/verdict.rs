@@ -110,7 +110,8 @@ pub fn line(condition: &Condition) -> String {
         crate::Code::SxId => format!("SXid {}: {}", condition.key, condition.title()),
         _ => condition.title().to_owned(),
     };
-    if condition.detail.is_empty() { name } else { format!("{name} ({})", condition.detail) }
+    let said = condition.detail.trim_end_matches('.').eq_ignore_ascii_case(condition.title());
+    if said || condition.detail.is_empty() { name } else { format!("{name} ({})", condition.detail) }
 }
 
 fn say(judged: &mut Judged, verdict: Verdict, why: &Why<'_>, slot: Option<u8>, out: &mut Vec<Transition>) {

@@ -17,7 +17,7 @@ use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
 use crate::exporter::web_config::Live;
 use crate::exporter::{self, Exporter};
-use crate::judging::{Announcer, History, Keeper, Listener, watch_host, watch_leases};
+use crate::judging::{Announcer, History, Keeper, listen, watch_host, watch_leases};
 use crate::logging::LogLevel;
 use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
 use crate::publish::identity::{Session, StateDir};
@@ -25,7 +25,6 @@ use crate::publish::inbox::{self, Inbox};
 use crate::publish::mqtt::Outbox;
 use crate::publish::spool::{self, Spool};
 use crate::publish::task as publishing;
-use crate::sampling::kernel_log;
 use crate::sampling::narrator::Narrator;
 use crate::sampling::roster::Roster;
 use crate::sampling::task::{Sampling, SharedRoster};
@@ -134,7 +133,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     }
     let host = watch_host(config_now.clone(), announcer.clone(), spool, stopping.clone());
     tasks.spawn(named("host", host));
-    let kernel = kernel_log::run(config_now.clone(), Listener::new(announcer.clone()), stopping.clone());
+    let kernel = listen(config_now.clone(), announcer.clone(), roster.clone(), stopping.clone());
     tasks.spawn(named("kernel log", kernel));
     let leases = watch_leases(config_now.clone(), announcer, stopping.clone());
     tasks.spawn(named("leases", leases));

@@ -3,16 +3,28 @@
 use std::time::{Duration, Instant};
 
 use rackmark_e2e::Outcome;
+use rackmark_e2e::account::Account;
 use rackmark_e2e::agent::{Agent, Setup};
+use rackmark_e2e::asker::Asker;
+use rackmark_e2e::broker::Mosquitto;
+use rackmark_e2e::consumer::Buyer;
 use rackmark_e2e::process::wait_for;
 use rackmark_e2e::sim::Sim;
+use rackmark_feed::Verb;
 use serde_json::Value as Json;
 
 /// Everything that this waits for comes with a sample, one each second.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Slow readings come once, at the start: an XID is judged by its code as long as none of the driver is newer.
 fn setup(sim: &Sim) -> Setup {
-    Setup::on(sim).line("sampling", "slow_every_secs = 1")
+    slow(sim, 3600)
+}
+
+fn slow(sim: &Sim, every_secs: u32) -> Setup {
+    Setup::on(sim)
+        
+        .line("sampling", format!("slow_every_secs = {every_secs}"))
 }
 
 /// An agent whose GPUs are judged schedulable.
@@ -231,7 +243,7 @@ fn what_stands_and_what_happened_outlast_the_agent() -> Outcome<()> {
 #[test]
 fn remapped_rows_drain_fail_and_recover() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", Some(2))?;
-    let agent = schedulable(&setup(&sim))?;
+    let agent = schedulable(&slow(&sim, 1))?;
     sim.command("remap 0 pending on")?;
     judged(&agent, &["--gpu", "0"], 1, "draining: row remapping waits for a reset")?;
     sim.command("remap 0 failure on")?;
@@ -259,8 +271,7 @@ fn a_driver_that_goes_and_comes_back_is_told_once_and_needs_no_restart() -> Outc
     let agent = schedulable(&setup(&sim))?;
     let pid = agent.process.pid();
     sim.command("driver unload")?;
-    let line = judged(&agent, &[], 2, "unknown: ")?;
-    assert!(line.contains("NVIDIA driver cannot be used"), "{line}");
+    judged(&agent, &[], 2, "unknown: NVIDIA driver cannot be used")?;
     let (scrape, _) = agent.wait("no values", SOON, |scrape| !scrape.contains("rackmark_gpu_temperature"))?;
     assert!(scrape.contains("rackmark_gpu_up{gpu=\"1\"} 0"), "the GPUs keep their names");
     let status = agent.status()?;
@@ -362,5 +373,64 @@ fn a_recording_is_judged_without_an_agent() -> Outcome<()> {
     let bad = explain(&[&file])?;
     assert_eq!(bad.status.code(), Some(64));
     assert!(String::from_utf8(bad.stderr)?.contains("line 2"));
+    Ok(())
+}
+
+#[test]
+fn a_signed_command_does_what_the_command_line_does() -> Outcome<()> {
+    let (sim, asker) = (Sim::profile("h100-sxm-8", Some(2))?, Asker::new("acme")?);
+    let broker = Mosquitto::start()?;
+    let mut buyer = Buyer::subscribe(broker.port)?;
+    let setup = setup(&sim)
+        .broker(broker.port)
+        .line("leases", "source = \"control\"")
+        .line("consumers", asker.allowed())
+        .line("consumers", "operators = [\"acme\"]");
+    let agent = schedulable(&setup)?;
+    let mut account = Account::default();
+    account.follow(&mut buyer, SOON, |account| account.speaker.is_some());
+    let speaker = account.speaker.clone().ok_or("no status")?;
+    let mut answer = |verb: Verb| -> Outcome<(bool, String)> {
+        account.answers.clear();
+        asker.command(broker.port, &speaker, verb)?;
+        account.follow(&mut buyer, SOON, |account| !account.answers.is_empty());
+        Ok(account.answers.first().cloned().ok_or("no answer")?)
+    };
+    let gpu = |slot: &str| Some(slot.to_owned());
+    let done = (true, String::new());
+
+    let lease = |gpu: &str, lease: &str| Verb::LeaseStart {
+        gpu: gpu.to_owned(),
+        lease: lease.to_owned(),
+        until_unix_ms: None,
+    };
+    assert_eq!(answer(lease("0", "buyer-1"))?, done);
+    assert_eq!(agent.status()?["gpus"][0]["state"], "leased");
+    assert_eq!(answer(Verb::Drain { gpu: gpu("0"), reason: "moving racks".to_owned() })?, done);
+    let status = agent.status()?;
+    assert_eq!(
+        (&status["gpus"][0]["state"], &status["gpus"][0]["drained"]["by"]),
+        (&"draining".into(), &"acme".into())
+    );
+    assert_eq!(answer(Verb::Undrain { gpu: gpu("0") })?, done);
+    assert_eq!(answer(Verb::LeaseEnd { lease: "buyer-1".to_owned() })?, done);
+
+    sim.command("xid 1 79")?;
+    judged(&agent, &["--gpu", "1"], 2, "unusable: XID 79")?;
+    let refused = |why: &str| (false, format!("is refused: {why}"));
+    assert_eq!(answer(lease("1", "buyer-2"))?, refused("the GPU is faulted"));
+    let ack = |slot: &str| Verb::Acknowledge { gpu: gpu(slot), code: "xid".to_owned(), key: 79 };
+    let elsewhere = "xid_79 does not stand against GPU 0; it does against GPU 1";
+    assert_eq!(answer(ack("0"))?, refused(elsewhere));
+    assert_eq!(answer(ack("1"))?, done);
+    judged(&agent, &[], 0, "schedulable")?;
+    happened(&agent, "acknowledged", Some(1), "xid_79 is acknowledged by acme")?;
+
+    assert_eq!(answer(Verb::Pause { gpu: gpu("1"), for_ms: 3_600_000 })?, done);
+    shows(&agent, "the pause", |status| status["gpus"][1]["state"] == "paused")?;
+    assert_eq!(answer(Verb::Resume { gpu: gpu("1") })?, done);
+    judged(&agent, &[], 0, "schedulable")?;
+    let (accepted, why) = answer(Verb::MaintenanceEnd { gpu: None })?;
+    assert!(!accepted && why.contains("there is no maintenance"), "{why}");
     Ok(())
 }

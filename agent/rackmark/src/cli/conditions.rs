@@ -62,8 +62,11 @@ fn row((slot, condition): &Standing<'_>, now_unix_ms: u64) -> Vec<Cell> {
     ]
 }
 
-/// An action for people, by its name.
+/// An action for people, by its name; where it is none of the known ones, the advice below says it all.
 fn action(name: &str) -> String {
+    if name == rackmark_health::Action::None.name() {
+        return "see below".to_owned();
+    }
     let known = rackmark_health::Action::ALL.iter().find(|action| action.name() == name);
     known.map_or_else(|| name.to_owned(), |action| action.words().to_owned())
 }
@@ -71,9 +74,7 @@ fn action(name: &str) -> String {
 /// What it is with its figures, the advice, and who knows of it.
 fn explained(condition: &Json) -> Vec<String> {
     let text = |name: &str| condition[name].as_str().filter(|text| !text.is_empty());
-    let title = text("title").unwrap_or("-");
-    let what = text("detail").map_or_else(|| title.to_owned(), |detail| format!("{title} ({detail})"));
-    let mut lines = vec![format!("{what}. {}", text("text").unwrap_or(""))];
+    let mut lines = vec![format!("{}. {}", text("line").unwrap_or("-"), text("text").unwrap_or(""))];
     if let Some(by) = condition["acknowledged"]["by"].as_str() {
         let at = condition["acknowledged"]["at_unix_ms"].as_u64().unwrap_or_default();
         lines.push(format!("Acknowledged by {by}, {}.", Utc(at)));
@@ -113,21 +114,21 @@ mod tests {
         let at = 1_796_119_200_000u64;
         let gpu = json!({ "slot": 3, "conditions": [{
             "id": "xid_79", "severity": "critical", "action": "reboot_node", "since_unix_ms": at,
-            "title": "fell off the bus", "detail": "lost", "text": "Reboot.", "acknowledged": null,
+            "line": "XID 79: fell off the bus (lost)", "text": "Reboot.", "acknowledged": null,
         }] });
         let node = json!({ "conditions": [{
             "id": "disk_low", "severity": "warning", "action": "none", "since_unix_ms": at,
-            "title": "disk is nearly full", "detail": "", "text": "Make room.",
+            "line": "disk is nearly full", "text": "Make room.",
             "acknowledged": { "by": "root", "at_unix_ms": at },
         }] });
         assert_eq!(
             table(&standing(&node, &[gpu]), at + 90_000, false),
             " GPU  CONDITION  SEVERITY  SINCE                            WHAT TO DO\n\
-             node  disk_low   warning   1 min ago, 2026-12-01 10:00:00Z  nothing to do\n     \
+             node  disk_low   warning   1 min ago, 2026-12-01 10:00:00Z  see below\n     \
              disk is nearly full. Make room.\n     \
              Acknowledged by root, 2026-12-01 10:00:00Z.\n\
              \u{20}  3  xid_79     critical  1 min ago, 2026-12-01 10:00:00Z  reboot the node\n     \
-             fell off the bus (lost). Reboot.\n"
+             XID 79: fell off the bus (lost). Reboot.\n"
         );
         assert_eq!(table(&[], at, false), "");
     }

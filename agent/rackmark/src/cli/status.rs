@@ -108,26 +108,29 @@ fn held(status: &Json, gpus: &[Json]) -> String {
         until.map_or_else(String::new, |until| format!(" until {}", Utc(until)))
     };
     let text = |of: &Json, name: &str| of[name].as_str().unwrap_or("-").to_owned();
-    let mut work = |whom: &str, of: &Json| {
-        if !of.is_null() {
-            let (by, reason) = (text(of, "by"), text(of, "reason"));
-            out.push_str(&format!("{whom} is in maintenance{}, by {by}: {reason}\n", until(of)));
-        }
+    let work = |whom: &str, of: &Json| {
+        format!("{whom} is in maintenance{}, by {}: {}\n", until(of), text(of, "by"), text(of, "reason"))
     };
     let node = &status["node"]["maintenance"];
-    work("the node", node);
-    for gpu in gpus.iter().filter(|gpu| gpu["maintenance"] != *node) {
-        work(&format!("GPU {}", gpu["slot"]), &gpu["maintenance"]);
+    if !node.is_null() {
+        out.push_str(&work("the node", node));
     }
     for gpu in gpus {
-        let (slot, drained, lease) = (&gpu["slot"], &gpu["drained"], &gpu["lease"]);
+        let whom = format!("GPU {}", gpu["slot"]);
+        let (own, drained, lease) = (&gpu["maintenance"], &gpu["drained"], &gpu["lease"]);
+        if !own.is_null() && own != node {
+            out.push_str(&work(&whom, own));
+        }
         if !drained.is_null() {
-            let (by, reason) = (text(drained, "by"), text(drained, "reason"));
-            out.push_str(&format!("GPU {slot} is drained by {by}: {reason}\n"));
+            out.push_str(&format!(
+                "{whom} is drained by {}: {}\n",
+                text(drained, "by"),
+                text(drained, "reason")
+            ));
         }
         if !lease.is_null() {
             let what = if lease["reserved"] == true { "reserved for" } else { "leased to" };
-            out.push_str(&format!("GPU {slot} is {what} {}{}\n", text(lease, "id"), until(lease)));
+            out.push_str(&format!("{whom} is {what} {}{}\n", text(lease, "id"), until(lease)));
         }
     }
     out

@@ -1,24 +1,50 @@
 //! What the kernel log says, handed to the judge.
 
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
 use rackmark_hardware::kmsg::{KernelReport, RecoveryAction, SxidLine, XidLine};
 use rackmark_health::{Input, Instance, Now, Recovery, Witness, XidReport};
 
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
 use super::Announcer;
 use crate::clock;
-use crate::sampling::kernel_log::{Batch, Ear};
+use crate::config::Config;
+use crate::sampling::kernel_log::{self, Batch, Ear};
 use crate::sampling::roster::{Change, Roster};
-use crate::sampling::task::Observer;
+use crate::sampling::task::{Observer, SharedRoster};
 
-/// Hands batches of the kernel log to the judge.
-pub struct Listener<O> {
+/// An XID names its GPU by address, so the GPUs are found first; a driver that does not answer is waited for no longer.
+const GPUS_FIRST: Duration = Duration::from_secs(5);
+/// They are looked for this often.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Listens to the kernel log until `stop` is set.
+pub async fn listen<O: Observer + Send>(
+    config: watch::Receiver<Arc<Config>>,
     announcer: Announcer<O>,
+    roster: SharedRoster,
+    mut stop: watch::Receiver<bool>,
+) {
+    let found = || {
+        let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
+        roster.taken.is_some() || roster.driver_cause.is_some()
+    };
+    let begun = Instant::now();
+    while !found() && begun.elapsed() < GPUS_FIRST {
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+    kernel_log::run(config, Listener { announcer }, stop).await;
 }
 
-impl<O: Observer> Listener<O> {
-    /// Tells through `announcer`.
-    pub const fn new(announcer: Announcer<O>) -> Self {
-        Self { announcer }
-    }
+/// Hands batches of the kernel log to the judge.
+struct Listener<O> {
+    announcer: Announcer<O>,
 }
 
 impl<O: Observer + Send> Ear for Listener<O> {

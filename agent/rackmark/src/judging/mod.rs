@@ -18,7 +18,7 @@ pub use announcer::Announcer;
 pub use history::{History, read as read_history};
 pub use host::watch as watch_host;
 pub use keep::Keeper;
-pub use kernel::Listener;
+pub use kernel::listen;
 pub use leases::watch as watch_leases;
 
 use crate::config::{Config, LeaseSource};
@@ -240,6 +240,9 @@ pub fn whom(slot: Option<u8>, roster: &Roster) -> String {
 /// One sentence that tells of a transition, without naming the GPU.
 pub fn words(transition: &Transition) -> String {
     match transition {
+        Transition::Raised { condition, .. } if condition.action == rackmark_health::Action::None => {
+            rackmark_health::line(condition)
+        }
         Transition::Raised { condition, .. } => {
             format!("{}; {}", rackmark_health::line(condition), condition.action.words())
         }

@@ -156,6 +156,7 @@ pub fn condition_json(condition: &Condition) -> Json {
         "action": condition.action.name(),
         "effect": condition.effect.name(),
         "title": condition.title(),
+        "line": rackmark_health::line(condition),
         "text": condition.text(),
         "detail": condition.detail,
         "since_unix_ms": condition.since_unix_ms,
