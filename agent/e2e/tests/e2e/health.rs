@@ -22,9 +22,7 @@ fn setup(sim: &Sim) -> Setup {
 }
 
 fn slow(sim: &Sim, every_secs: u32) -> Setup {
-    Setup::on(sim)
-        
-        .line("sampling", format!("slow_every_secs = {every_secs}"))
+    Setup::on(sim).line("sampling", format!("slow_every_secs = {every_secs}"))
 }
 
 /// An agent whose GPUs are judged schedulable.
