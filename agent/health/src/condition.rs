@@ -11,6 +11,9 @@ use crate::xid::Lasts;
 /// Most conditions of one GPU or node; an XID storm of every code of the catalogue stays below.
 pub const CONDITIONS_MAX: usize = 256;
 
+/// Most of them that may come from XIDs and other messages: the rest is kept for what readings say.
+const LATCHED_MAX: usize = 192;
+
 /// Longest detail in bytes.
 pub const DETAIL_BYTES_MAX: usize = 400;
 
@@ -193,23 +196,31 @@ pub struct Advised {
 #[serde(transparent)]
 pub struct Conditions {
     list: Vec<Condition>,
+    /// Something changed that is worth keeping, since [`Self::take_changed`].
+    #[serde(skip)]
+    changed: bool,
+}
+
+/// Reads conditions and passes over those that this version does not know.
+pub(crate) fn read_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Known(Box<Condition>),
+        Other(serde::de::IgnoredAny),
+    }
+    let kept = Vec::<Kept>::deserialize(deserializer)?;
+    let known = kept.into_iter().filter_map(|kept| match kept {
+        Kept::Known(condition) => Some(*condition),
+        Kept::Other(_) => None,
+    });
+    Ok(known.take(CONDITIONS_MAX).collect())
 }
 
 impl<'de> Deserialize<'de> for Conditions {
     /// Conditions that this version does not know are passed over, so that a newer judgement can be read.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Kept {
-            Known(Box<Condition>),
-            Other(serde::de::IgnoredAny),
-        }
-        let kept = Vec::<Kept>::deserialize(deserializer)?;
-        let known = kept.into_iter().filter_map(|kept| match kept {
-            Kept::Known(condition) => Some(*condition),
-            Kept::Other(_) => None,
-        });
-        Ok(Self { list: known.take(CONDITIONS_MAX).collect() })
+        Ok(Self { list: read_known(deserializer)?, changed: false })
     }
 }
 
@@ -285,29 +296,44 @@ impl Conditions {
         detail: impl FnOnce() -> String,
         now: Now,
     ) {
+        let room = self.list.len() < LATCHED_MAX;
         match self.list.iter_mut().find(|condition| condition.is(code, key, instance)) {
             Some(known) => {
                 known.timers.began_boot_ms.get_or_insert(now.boot_ms);
                 known.timers.held_boot_ms = Some(now.boot_ms);
                 known.last_unix_ms = now.unix_ms;
-                known.severity = known.severity.max(advised.severity);
-                known.effect = known.effect.max(advised.effect);
-                known.action = advised.action;
-                known.lasts = Some(advised.lasts);
+                // As a whole or not at all: the worst that was said, with its own action and end.
+                if (advised.effect, advised.severity) >= (known.effect, known.severity) {
+                    known.advise(advised);
+                }
+                self.changed = true;
             }
-            None => self.begin(code, key, instance, advised, Some(advised.lasts), &detail(), now),
+            None if room => {
+                self.begin(code, key, instance, advised, Some(advised.lasts), &detail(), now);
+            }
+            None => {}
         }
     }
 
-    /// Words, and the instance, that came later for the same XID.
-    pub(crate) fn tell(&mut self, key: u32, instance: Option<Instance>, detail: &str) {
-        let same = |one: &Condition| {
-            one.code == Code::Xid && one.key == key && (one.instance == instance || one.instance.is_none())
+    /// Words, and the instance, that came later for an XID that stands as `known`. The instance that it stands
+    /// as from now on: what was announced keeps its name, so that its end can be told under the same one.
+    pub(crate) fn tell(
+        &mut self,
+        key: u32,
+        known: Option<Instance>,
+        instance: Option<Instance>,
+        detail: &str,
+    ) -> Option<Instance> {
+        let taken = self.list.iter().any(|one| one.is(Code::Xid, key, instance));
+        let Some(one) = self.list.iter_mut().find(|one| one.is(Code::Xid, key, known)) else {
+            return instance;
         };
-        if let Some(known) = self.list.iter_mut().find(|condition| same(condition)) {
-            known.instance = instance;
-            known.detail = cut(detail);
+        one.detail = cut(detail);
+        self.changed = true;
+        if !one.announced && !taken {
+            one.instance = instance;
         }
+        one.instance
     }
 
     #[expect(clippy::too_many_arguments, reason = "one private constructor")]
@@ -324,6 +350,7 @@ impl Conditions {
         if self.list.len() >= CONDITIONS_MAX {
             return;
         }
+        self.changed = true;
         let timers = Timers {
             began_boot_ms: Some(now.boot_ms),
             held_boot_ms: Some(now.boot_ms),
@@ -366,7 +393,9 @@ impl Conditions {
         }
         for condition in &mut self.list {
             let began = *condition.timers.began_boot_ms.get_or_insert(now.boot_ms);
-            condition.ripe |= now.since(began) >= condition.code.entry().visible_after_ms;
+            // As far as it was seen: time without a reading does not make it ripe.
+            let held = condition.timers.held_boot_ms.unwrap_or(began);
+            condition.ripe |= held.saturating_sub(began) >= condition.code.entry().visible_after_ms;
         }
         for at in 0..self.list.len() {
             let causes = self.list[at].code.entry().hidden_by;
@@ -376,6 +405,7 @@ impl Conditions {
             condition.hidden = hidden;
             if condition.is_visible() && !condition.announced {
                 condition.announced = true;
+                self.changed = true;
                 out.push(Transition::Raised { slot, condition: Box::new(condition.clone()) });
             }
         }
@@ -388,8 +418,7 @@ impl Conditions {
         by: ClearedBy,
         wanted: impl Fn(&Condition) -> bool,
         out: &mut Vec<Transition>,
-    ) -> usize {
-        let before = self.list.len();
+    ) {
         let mut at = 0;
         while at < self.list.len() {
             if wanted(&self.list[at]) {
@@ -398,44 +427,59 @@ impl Conditions {
                 at += 1;
             }
         }
-        before - self.list.len()
     }
 
     /// Changes what an XID asks for, because the driver itself says something else.
     pub(crate) fn readvise(&mut self, wanted: impl Fn(&Condition) -> bool, advised: Advised) {
         for condition in self.list.iter_mut().filter(|condition| wanted(condition)) {
-            condition.severity = advised.severity;
-            condition.action = advised.action;
-            condition.effect = advised.effect;
-            condition.lasts = condition.lasts.map(|_| advised.lasts);
+            self.changed |= condition.advise(advised);
         }
     }
 
-    /// Notes that somebody knows; how many that were.
-    pub(crate) fn note(&mut self, wanted: impl Fn(&Condition) -> bool, by: &Acknowledged) -> usize {
-        let mut noted = 0;
+    /// Notes that somebody knows.
+    pub(crate) fn note(&mut self, wanted: impl Fn(&Condition) -> bool, by: &Acknowledged) {
         for condition in self.list.iter_mut().filter(|condition| wanted(condition)) {
             condition.acknowledged = Some(by.clone());
-            noted += 1;
+            self.changed = true;
         }
-        noted
     }
 
-    /// Takes out what belongs to the card rather than to the slot.
-    pub(crate) fn take_latched(&mut self) -> Vec<Condition> {
-        let (latched, rest) = std::mem::take(&mut self.list).into_iter().partition(|one| one.lasts.is_some());
-        self.list = rest;
-        latched
+    /// The card leaves the slot: everything ends there. What belongs to the card is handed out, to be shown anew
+    /// where the card appears again.
+    pub(crate) fn leave(&mut self, slot: Option<u8>, out: &mut Vec<Transition>) -> Vec<Condition> {
+        let of_card: Vec<Condition> = self.list.iter().filter(|one| one.lasts.is_some()).cloned().collect();
+        self.clear(slot, ClearedBy::Replaced, |_| true, out);
+        let anew = |one: Condition| Condition { announced: false, hidden: false, ..one };
+        of_card.into_iter().map(anew).collect()
     }
 
-    /// Puts back what was taken out.
-    pub(crate) fn put_back(&mut self, latched: Vec<Condition>) {
-        let room = CONDITIONS_MAX.saturating_sub(self.list.len());
-        self.list.extend(latched.into_iter().take(room));
+    /// Puts up what came with a card.
+    pub(crate) fn arrive(&mut self, of_card: Vec<Condition>, now: Now) {
+        for mut one in of_card {
+            let known = self.list.iter().any(|known| known.is(one.code, one.key, one.instance));
+            if !known && self.list.len() < LATCHED_MAX {
+                one.timers.held_boot_ms.get_or_insert(now.boot_ms);
+                self.list.push(one);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Whether something changed that is worth keeping, since this was asked last.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The wall clock was set back: nothing was put up later than now.
+    pub(crate) fn clock_set_back(&mut self, now: Now) {
+        for condition in &mut self.list {
+            condition.last_unix_ms = condition.last_unix_ms.min(now.unix_ms);
+        }
     }
 
     fn end(&mut self, slot: Option<u8>, at: usize, by: ClearedBy, out: &mut Vec<Transition>) {
         let condition = self.list.remove(at);
+        self.changed = true;
         if condition.announced {
             out.push(Transition::Cleared { slot, condition: Box::new(condition), by });
         }
@@ -443,6 +487,15 @@ impl Conditions {
 }
 
 impl Condition {
+    /// Takes over an advice; whether that changed anything. One that the readings keep up has no other end.
+    fn advise(&mut self, advised: Advised) -> bool {
+        let lasts = self.lasts.map(|_| advised.lasts);
+        let new = (advised.severity, advised.action, advised.effect, lasts);
+        let changed = new != (self.severity, self.action, self.effect, self.lasts);
+        (self.severity, self.action, self.effect, self.lasts) = new;
+        changed
+    }
+
     fn is_quiet(&self, now: Now) -> bool {
         let quiet_ms = match (self.lasts, self.code.entry().ends) {
             (Some(Lasts::Minutes(minutes)), _) => u64::from(minutes) * MINUTE_MS,

@@ -94,6 +94,12 @@ pub struct Incident {
     pub consequences: [u64; 2],
     /// Who saw it first.
     pub first_witness: Witness,
+    /// Address, where it could be read.
+    #[serde(skip)]
+    address: Option<PciAddress>,
+    /// The instance that its condition is named after.
+    #[serde(skip)]
+    pub(crate) stands_as: Option<Instance>,
     #[serde(skip)]
     last_boot_ms: u64,
 }
@@ -102,6 +108,31 @@ impl Incident {
     /// How often it happened: each witness sees each occurrence at most once.
     pub fn occurrences(&self) -> u64 {
         self.by_driver.max(self.by_kernel_log)
+    }
+
+    /// A report of the same XID may be of this incident: nothing that both know differs.
+    fn fits(&self, report: &XidReport) -> bool {
+        let same_address = report.slot.is_some()
+            || match (self.address, report.address) {
+                (Some(known), Some(new)) => known == new,
+                _ => self.address_text == report.address_text,
+            };
+        let same_instance = match (self.instance, report.instance) {
+            (Some(known), Some(new)) => {
+                let compute = known.compute_instance.zip(new.compute_instance);
+                known.gpu_instance == new.gpu_instance && compute.is_none_or(|(known, new)| known == new)
+            }
+            _ => true,
+        };
+        self.code == report.code && same_address && same_instance
+    }
+
+    /// How often this witness told of it less than the other one.
+    fn behind(&self, witness: Witness) -> u64 {
+        match witness {
+            Witness::Driver => self.by_kernel_log.saturating_sub(self.by_driver),
+            Witness::KernelLog => self.by_driver.saturating_sub(self.by_kernel_log),
+        }
     }
 
     fn count(&mut self, witness: Witness) {
@@ -156,15 +187,26 @@ impl Incidents {
         &self.open
     }
 
+    /// The incident at a position that [`Self::take`] told.
+    pub(crate) fn at(&mut self, at: usize) -> &mut Incident {
+        &mut self.open[at]
+    }
+
     pub(crate) fn take(&mut self, report: &XidReport, now: Now) -> Told {
         self.newest = Some((report.code, report.seen_unix_ms));
-        let at = self.open.iter().position(|known| {
-            known.code == report.code
-                && (known.instance == report.instance
-                    || known.instance.is_none()
-                    || report.instance.is_none())
+        // Where it says itself what it follows from, that is where it belongs.
+        if report.caused_by.is_some()
+            && let Some(more) = self.belongs_to_another(report, now)
+        {
+            self.tally(report.code, more, 0);
+            return Told::Consequence;
+        }
+        // One that names its instance goes there; one without goes where this witness is behind the other.
+        let fitting = self.open.iter().enumerate().filter(|(_, known)| known.fits(report));
+        let best = fitting.max_by_key(|(at, known)| {
+            (known.instance == report.instance, known.behind(report.witness) > 0, std::cmp::Reverse(*at))
         });
-        if let Some(at) = at {
+        if let Some((at, _)) = best {
             return self.again(at, report, now);
         }
         if let Some(more) = self.belongs_to_another(report, now) {
@@ -189,6 +231,8 @@ impl Incidents {
             by_kernel_log: 0,
             consequences: [0; 2],
             first_witness: report.witness,
+            address: report.address,
+            stands_as: report.instance,
             last_boot_ms: now.boot_ms,
         };
         incident.count(report.witness);
@@ -213,7 +257,8 @@ impl Incidents {
             known.process = report.process.as_deref().map(cut);
             words = true;
         }
-        if known.instance.is_none() && report.instance.is_some() {
+        let finer = |one: Option<Instance>| one.map(|one| one.compute_instance.is_some());
+        if finer(report.instance) > finer(known.instance) {
             known.instance = report.instance;
             words = true;
         }

@@ -187,7 +187,7 @@ pub(crate) fn state(
     match verdict {
         Verdict::Unusable => return stated(GpuState::Faulted, Cause::Health),
         // A lease goes on while one sample is late or nothing is known yet.
-        Verdict::Unknown if !matches!(gpu.standing, Standing::Answering) => {
+        Verdict::Unknown if gpu.standing != Standing::Answering => {
             let cause = match gpu.standing {
                 Standing::Absent(NoData::DriverGone) => Cause::Driver,
                 _ => Cause::Observed,
@@ -204,10 +204,12 @@ pub(crate) fn state(
         Some(_) => return stated(GpuState::Leased, Cause::Lease),
         None => {}
     }
+    // A GPU sleeps only while nothing holds it open.
+    let asleep = gpu.standing == Standing::Absent(NoData::Suspended);
+    let counted = asleep || gpu.fast.processes_compute.is_ok();
     let processes = [&gpu.fast.processes_compute, &gpu.fast.processes_graphics];
     let busy = processes.iter().any(|count| count.is_ok_and(|count| count.0 > 0));
-    let counted = gpu.fast.processes_compute.is_ok();
-    if busy && !lease_source {
+    if busy && !asleep && !lease_source {
         return stated(GpuState::InUse, Cause::Observed);
     }
     match verdict {

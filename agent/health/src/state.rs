@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rackmark_model::{GpuState, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::Code;
+use crate::clock::{MINUTE_MS, Now};
 use crate::condition::{Condition, Conditions};
 use crate::incident::Incidents;
 use crate::occupancy::{Cause, Maintenance, Occupancy, Stated};
@@ -45,6 +45,15 @@ pub struct State {
     pub(crate) clock_offset_ms: Option<i64>,
     #[serde(skip)]
     pub(crate) looked_boot_ms: Option<u64>,
+    /// When this daemon began.
+    #[serde(skip)]
+    pub(crate) began_boot_ms: Option<u64>,
+    /// When the wall clock was set last, on the clock since boot.
+    #[serde(skip)]
+    pub(crate) stepped_boot_ms: Option<u64>,
+    /// The sample that was judged last.
+    #[serde(skip)]
+    pub(crate) judged_sample_boot_ms: Option<u64>,
     /// Something changed that is worth keeping.
     #[serde(skip)]
     pub revision: u64,
@@ -83,6 +92,7 @@ pub struct Shelved {
     /// Its serial number.
     pub serial: String,
     /// What stood against it.
+    #[serde(deserialize_with = "crate::condition::read_known")]
     pub conditions: Vec<Condition>,
 }
 
@@ -125,6 +135,16 @@ impl Default for StateNow {
     }
 }
 
+/// After the wall clock was set, ends by the clock wait this long: one that jumped may be set right again (ours).
+const CLOCK_SETTLES_MS: u64 = 10 * MINUTE_MS;
+
+impl State {
+    /// Whether something may end because the wall clock says so.
+    pub(crate) fn trusts_clock(&self, now: Now) -> bool {
+        self.stepped_boot_ms.is_none_or(|stepped| now.since(stepped) >= CLOCK_SETTLES_MS)
+    }
+}
+
 impl Gpu {
     /// Serial number of the present card, once it was read.
     pub fn serial(&self) -> Option<&str> {
@@ -135,16 +155,17 @@ impl Gpu {
 /// What is remembered while the daemon runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// `CLOCK_BOOTTIME` of the last look, in milliseconds.
-    pub looked_boot_ms: Option<u64>,
+    /// It was seen before: time is credited from the second look on.
+    pub looked: bool,
     /// It was seen with slow readings and inventory since the daemon started.
     pub complete: bool,
     /// Something that settles after a boot has not settled yet.
     pub settling: bool,
-    /// Energy counter at the last look: it begins anew with a reset or a new driver.
-    pub energy: Option<u64>,
-    /// When the slow readings that were judged last were taken.
-    pub slow_unix_ms: u64,
+    /// Counters at the last look that begin anew with a reset or a new driver only.
+    pub since_reset: [Option<u64>; 2],
+    /// The slow readings that were judged last: when they were taken (milliseconds since 1970) and when they were
+    /// seen (since boot).
+    pub slow: Option<(u64, u64)>,
     pub ecc_corrected: Growth,
     pub pcie_replays: Growth,
     pub hw_thermal: Share,
@@ -153,8 +174,6 @@ pub(crate) struct Memory {
     pub links: Vec<Link>,
     /// What the driver asked for when it was read last, and when (milliseconds since 1970).
     pub recovery: Option<(Recovery, u64)>,
-    /// The condition that the reason names.
-    pub top: Option<(Code, u32)>,
     /// Newest recovery action that an XID 154 told of, until a newer reading.
     pub told_recovery: Option<(Recovery, u64)>,
 }
@@ -162,8 +181,10 @@ pub(crate) struct Memory {
 /// Counters of one NVLink at the last slow readings, and what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Link {
-    pub crc: Option<u64>,
-    pub repeats: Option<u64>,
+    /// In control flits and in data.
+    pub crc: [Option<u64>; 2],
+    /// Replays and retrainings.
+    pub repeats: [Option<u64>; 2],
     pub crc_grew: bool,
     pub crc_per_second: u64,
     pub repeats_grew: bool,

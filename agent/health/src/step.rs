@@ -73,7 +73,10 @@ pub fn step(state: &mut State, input: Input<'_>, now: Now, out: &mut Vec<Transit
     match input {
         Input::Begin { boot_id } => begin(state, boot_id, now, out),
         Input::Look { node, gpus } => look(state, node, gpus, now, out),
-        Input::Xid(report) => take_xid(state, report, now, out),
+        Input::Xid(report) => {
+            take_xid(state, report, now, out);
+            state.revision += 1;
+        }
         Input::Recovery { slot, action } => {
             if let Some(gpu) = state.gpus.get_mut(usize::from(slot)) {
                 gpu.memory.told_recovery = Some((action, now.unix_ms));
@@ -81,6 +84,7 @@ pub fn step(state: &mut State, input: Input<'_>, now: Now, out: &mut Vec<Transit
         }
         Input::SxId { pci_text, code, fatal, text } => {
             take_sxid(state, pci_text, code, fatal, text, now, out);
+            state.revision += 1;
         }
         Input::KernelLogLost { records } => {
             let detail = || format!("{records} records");
@@ -93,10 +97,16 @@ pub fn step(state: &mut State, input: Input<'_>, now: Now, out: &mut Vec<Transit
             }
         }
     }
-    state.revision += u64::from(out.len() > before);
+    let mut changed = out.len() > before;
+    changed |= state.conditions.take_changed();
+    for gpu in &mut state.gpus {
+        changed |= gpu.conditions.take_changed();
+    }
+    state.revision += u64::from(changed);
 }
 
 fn begin(state: &mut State, boot_id: &str, now: Now, out: &mut Vec<Transition>) {
+    state.began_boot_ms = Some(now.boot_ms);
     state.conditions.wake(now);
     for gpu in &mut state.gpus {
         gpu.conditions.wake(now);
@@ -116,6 +126,11 @@ fn begin(state: &mut State, boot_id: &str, now: Now, out: &mut Vec<Transition>) 
     for (slot, gpu) in state.gpus.iter_mut().enumerate() {
         gpu.conditions.clear(Some(slot as u8), ClearedBy::Reboot, |one| clears(one.lasts), out);
     }
+    // A card that left was without power, too.
+    for shelved in &mut state.shelf {
+        shelved.conditions.retain(|one| !clears(one.lasts));
+    }
+    state.shelf.retain(|shelved| !shelved.conditions.is_empty());
 }
 
 /// Ends what a reset clears.
@@ -134,28 +149,39 @@ fn look(state: &mut State, node: &NodeView<'_>, gpus: &dyn Gpus, now: Now, out: 
         state.gpus.push(Gpu::default());
         state.revision += 1;
     }
+    seat(state, gpus, now, out);
+    let sample_is_new = state.judged_sample_boot_ms != node.sampled_boot_ms;
+    state.judged_sample_boot_ms = node.sampled_boot_ms;
     let mut around = Around::default();
     for at in 0..gpus.count() {
         let view = gpus.gpu(at);
         let slot = view.slot;
         around.add(&view);
         let gpu = &mut state.gpus[at];
-        if let Some(serial) = view.serial {
-            seat(gpu, &mut state.shelf, slot, serial, now, out);
-        }
         count_time(gpu, elapsed_ms);
         watch_reset(gpu, &view, out);
-        let odd = judge_gpu(&view, gpu, node, now, out);
-        state.implausible_total += u64::from(odd);
+        let before = (gpu.links_seen, gpu.retired.last().copied());
+        let implausible = judge_gpu(&view, gpu, node, now, out);
+        state.revision += u64::from((gpu.links_seen, gpu.retired.last().copied()) != before);
+        if sample_is_new {
+            state.implausible_total += u64::from(implausible);
+        }
         recovery(gpu, &view, now, out);
         gpu.incidents.close(now, |incident| {
             out.push(Transition::IncidentEnded { slot: Some(slot), incident: Box::new(incident) });
         });
     }
-    judge_node(node, around, &mut state.conditions, now, out);
+    judge_node(node, around, state.began_boot_ms, &mut state.conditions, now, out);
     state.incidents.close(now, |incident| {
         out.push(Transition::IncidentEnded { slot: None, incident: Box::new(incident) });
     });
+    if !node.ignored.is_empty() {
+        let ignored = |one: &crate::Condition| node.ignored.contains(&one.code);
+        state.conditions.clear(None, ClearedBy::Expired, ignored, out);
+        for (slot, gpu) in state.gpus.iter_mut().enumerate() {
+            gpu.conditions.clear(Some(slot as u8), ClearedBy::Expired, ignored, out);
+        }
+    }
     state.conditions.settle(None, None, now, out);
     for (slot, gpu) in state.gpus.iter_mut().enumerate() {
         gpu.conditions.settle(Some(slot as u8), Some(&state.conditions), now, out);
@@ -171,6 +197,16 @@ fn watch_clock(state: &mut State, now: Now, out: &mut Vec<Transition>) {
     if by_ms.saturating_abs() > CLOCK_STEP_MS {
         latch_entry(state, Code::ClockStepped, || format!("by {:.1} s", by_ms as f64 / 1000.0), now);
         out.push(Transition::ClockStepped { by_ms });
+        state.stepped_boot_ms = Some(now.boot_ms);
+        if by_ms < 0 {
+            state.conditions.clock_set_back(now);
+            for gpu in &mut state.gpus {
+                gpu.conditions.clock_set_back(now);
+                if let Some((_, told)) = &mut gpu.memory.told_recovery {
+                    *told = now.unix_ms.min(*told);
+                }
+            }
+        }
     }
 }
 
@@ -188,50 +224,48 @@ fn latch_entry(state: &mut State, code: Code, detail: impl FnOnce() -> String, n
     state.conditions.latch((code, 0, None), advised, detail, now);
 }
 
-/// Notes which card sits in the slot; another one takes its own history with it.
-fn seat(
-    gpu: &mut Gpu,
-    shelf: &mut Vec<Shelved>,
-    slot: u8,
-    serial: &str,
-    now: Now,
-    out: &mut Vec<Transition>,
-) {
-    let before = gpu.occupants.last();
-    if before.is_some_and(|occupant| occupant.serial == serial) {
+/// Notes which card sits in which slot; a card takes its own history with it.
+fn seat(state: &mut State, gpus: &dyn Gpus, now: Now, out: &mut Vec<Transition>) {
+    let moved = |gpu: &Gpu, serial: Option<&str>| serial.is_some_and(|serial| gpu.serial() != Some(serial));
+    if !(0..gpus.count()).any(|at| moved(&state.gpus[at], gpus.gpu(at).serial)) {
         return;
     }
-    if let Some(before) = before.map(|occupant| occupant.serial.clone()) {
-        let left = gpu.conditions.take_latched();
-        gpu.conditions.clear(Some(slot), ClearedBy::Replaced, |_| true, out);
-        for condition in &left {
-            let condition = Box::new(condition.clone());
-            out.push(Transition::Cleared { slot: Some(slot), condition, by: ClearedBy::Replaced });
-        }
-        shelf.retain(|shelved| shelved.serial != before);
-        if !left.is_empty() {
-            if shelf.len() == SHELF_MAX {
-                shelf.remove(0);
+    state.revision += 1;
+    // All leave before the first one arrives: two cards may have changed places.
+    for at in 0..gpus.count() {
+        let GpuView { slot, serial, .. } = gpus.gpu(at);
+        let gpu = &mut state.gpus[at];
+        let Some(before) = gpu.serial().filter(|_| moved(gpu, serial)).map(str::to_owned) else { continue };
+        let of_card = gpu.conditions.leave(Some(slot), out);
+        state.shelf.retain(|shelved| shelved.serial != before);
+        if !of_card.is_empty() {
+            if state.shelf.len() >= SHELF_MAX {
+                state.shelf.remove(0);
             }
-            shelf.push(Shelved { serial: before.clone(), conditions: left });
+            state.shelf.push(Shelved { serial: before.clone(), conditions: of_card });
         }
         gpu.memory = crate::state::Memory::default();
         gpu.links_seen = 0;
         gpu.retired.clear();
-        out.push(Transition::CardChanged { slot, from: before, to: serial.to_owned() });
+        out.push(Transition::CardChanged { slot, from: before, to: serial.unwrap_or("").to_owned() });
     }
-    if let Some(at) = shelf.iter().position(|shelved| shelved.serial == serial) {
-        gpu.conditions.put_back(shelf.remove(at).conditions);
+    for at in 0..gpus.count() {
+        let gpu = &mut state.gpus[at];
+        let Some(serial) = gpus.gpu(at).serial.filter(|serial| moved(gpu, Some(serial))) else { continue };
+        if let Some(known) = state.shelf.iter().position(|shelved| shelved.serial == serial) {
+            gpu.conditions.arrive(state.shelf.remove(known).conditions, now);
+        }
+        if gpu.occupants.len() >= crate::state::OCCUPANTS_MAX {
+            gpu.occupants.remove(0);
+        }
+        gpu.occupants.push(Occupant { serial: serial.to_owned(), since_unix_ms: now.unix_ms });
     }
-    if gpu.occupants.len() == crate::state::OCCUPANTS_MAX {
-        gpu.occupants.remove(0);
-    }
-    gpu.occupants.push(Occupant { serial: serial.to_owned(), since_unix_ms: now.unix_ms });
 }
 
 /// Credits the time since the last look to the state that held.
 fn count_time(gpu: &mut Gpu, elapsed_ms: u64) {
-    if elapsed_ms == 0 || elapsed_ms > LOOK_GAP_MAX_MS {
+    let looked = std::mem::replace(&mut gpu.memory.looked, true);
+    if !looked || elapsed_ms == 0 || elapsed_ms > LOOK_GAP_MAX_MS {
         return;
     }
     let stated = gpu.state.0;
@@ -240,10 +274,17 @@ fn count_time(gpu: &mut Gpu, elapsed_ms: u64) {
     gpu.availability_ms[class as usize] += elapsed_ms;
 }
 
-/// An energy counter that begins anew tells of a reset, or of a driver that was loaded anew.
+/// A counter that begins anew with every reset tells of one, or of a driver that was loaded anew. Not every GPU
+/// counts its energy.
 fn watch_reset(gpu: &mut Gpu, view: &GpuView<'_>, out: &mut Vec<Transition>) {
-    let Ok(energy) = view.fast.energy_total else { return };
-    if gpu.memory.energy.replace(energy.0).is_some_and(|before| energy.0 < before / 2) {
+    let energy = view.fast.energy_total.ok().map(|energy| energy.0);
+    let held_back = view.fast.sw_power_cap_time.ok().map(|time| time.0);
+    let mut anew = false;
+    for (known, new) in gpu.memory.since_reset.iter_mut().zip([energy, held_back]) {
+        let Some(new) = new else { continue };
+        anew |= known.replace(new).is_some_and(|before| new < before / 2);
+    }
+    if anew {
         was_reset(view.slot, gpu, out);
     }
 }
@@ -254,12 +295,13 @@ fn recovery(gpu: &mut Gpu, view: &GpuView<'_>, now: Now, out: &mut Vec<Transitio
         && gpu.memory.recovery.as_ref().is_none_or(|(_, known)| *known != taken)
         && let Some(action) = slow.recovery_action.as_deref().ok().and_then(Recovery::by_name)
     {
-        let before = gpu.memory.recovery.replace((action, taken)).map(|(action, _)| action);
+        let before = gpu.memory.recovery.replace((action, taken));
         // What XID 154 told holds until a reading that was taken well after it.
-        if gpu.memory.told_recovery.is_some_and(|(_, told)| taken > told + RECOVERY_SETTLES_MS) {
-            gpu.memory.told_recovery = None;
-        }
-        if action == Recovery::None && before.is_some_and(|before| before != Recovery::None) {
+        let settled = |at: u64| taken > at.saturating_add(RECOVERY_SETTLES_MS);
+        let told = gpu.memory.told_recovery.take_if(|(_, told)| settled(*told));
+        let asked = |said: Option<(Recovery, u64)>| said.is_some_and(|(action, _)| action != Recovery::None);
+        let holds = gpu.memory.told_recovery.is_some();
+        if action == Recovery::None && !holds && (asked(before) || asked(told)) {
             was_reset(view.slot, gpu, out);
             gpu.memory.recovery = Some((action, taken));
         }
@@ -285,7 +327,8 @@ fn recovery(gpu: &mut Gpu, view: &GpuView<'_>, now: Now, out: &mut Vec<Transitio
         |one| {
             one.code == Code::Xid
                 && weighty(one.lasts)
-                && (wanted != Recovery::None || read_at > one.last_unix_ms + RECOVERY_SETTLES_MS)
+                && (wanted != Recovery::None
+                    || read_at > one.last_unix_ms.saturating_add(RECOVERY_SETTLES_MS))
         },
         advised,
     );
@@ -334,7 +377,7 @@ fn take_xid(state: &mut State, report: &XidReport, now: Now, out: &mut Vec<Trans
         Told::Known { at, words } => (at, false, words),
         Told::Consequence | Told::Counted => return,
     };
-    let incident = &incidents.open()[at];
+    let incident = incidents.at(at);
     let advice = xid::advice(report.code);
     let advised = Advised {
         severity: advice.severity,
@@ -344,11 +387,12 @@ fn take_xid(state: &mut State, report: &XidReport, now: Now, out: &mut Vec<Trans
     };
     // A line of a GPU that is not ours says nothing about the ones that are.
     let advised = if slot.is_none() { Advised { effect: crate::Effect::None, ..advised } } else { advised };
-    let what = (Code::Xid, report.code, incident.instance);
-    conditions.latch(what, advised, || words_of(incident), now);
     if words {
-        conditions.tell(report.code, incident.instance, &words_of(incident));
+        let (known, instance) = (incident.stands_as, incident.instance);
+        incident.stands_as = conditions.tell(report.code, known, instance, &words_of(incident));
     }
+    let what = (Code::Xid, report.code, incident.stands_as);
+    conditions.latch(what, advised, || words_of(incident), now);
     if new {
         out.push(Transition::Incident { slot, incident: Box::new(incident.clone()) });
     }
@@ -394,14 +438,18 @@ fn take_sxid(
     let standing = |one: &crate::Condition| one.code == Code::SxId && one.key == code;
     let known = state.conditions.all().iter().any(standing);
     state.conditions.latch((Code::SxId, code, None), advised, || format!("{pci_text}: {text}"), now);
-    if state.sxids.len() < SXIDS_MAX || state.sxids.contains_key(pci_text) {
-        let counts = state.sxids.entry(pci_text.to_owned()).or_default();
+    let (pci_text, text) = (cut(pci_text), cut(text));
+    let mut first = false;
+    if state.sxids.len() < SXIDS_MAX || state.sxids.contains_key(&pci_text) {
+        let counts = state.sxids.entry(pci_text.clone()).or_default();
         if counts.len() < SXIDS_MAX || counts.contains_key(&code) {
-            *counts.entry(code).or_default() += 1;
+            let count = counts.entry(code).or_default();
+            *count += 1;
+            first = *count == 1;
         }
     }
-    if !known {
-        let (pci_text, text) = (cut(pci_text), cut(text));
+    // Another switch with the same trouble is told, too.
+    if !known || first {
         out.push(Transition::SxId { pci_text, code, fatal, text });
     }
 }

@@ -185,9 +185,12 @@ pub fn take_lease_file(
     out: &mut Vec<Transition>,
 ) -> usize {
     let before = out.len();
+    let trusted = state.trusts_clock(now);
+    let over = |lease: &FileLease| trusted && lease.until_unix_ms.is_some_and(|until| until <= now.unix_ms);
     for (slot, gpu) in state.gpus.iter_mut().enumerate() {
         let slot = slot as u8;
-        let stays = |lease: &Lease| leases.iter().any(|new| new.slot == slot && new.id == lease.id);
+        let stays =
+            |lease: &Lease| leases.iter().any(|new| new.slot == slot && new.id == lease.id && !over(new));
         if gpu.occupancy.lease.as_ref().is_some_and(|lease| lease.from_file && !stays(lease))
             && let Some(lease) = gpu.occupancy.lease.take()
         {
@@ -198,6 +201,9 @@ pub fn take_lease_file(
     for lease in leases {
         let begun = gpu(state, lease.slot).and_then(|gpu| {
             check_words(&lease.id)?;
+            if over(lease) {
+                return Err(Refusal::Time);
+            }
             begin_lease(gpu, lease.slot, &lease.id, false, lease.until_unix_ms, true, now, out)
         });
         refused += usize::from(begun.is_err());

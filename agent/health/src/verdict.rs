@@ -1,17 +1,22 @@
 //! The verdict: whether work should be placed on a GPU, and on the node.
 
+use std::fmt;
+
 use rackmark_model::{NoData, Verdict};
 
 use crate::advice::{Effect, Severity};
 use crate::clock::Now;
 use crate::condition::{Condition, Conditions};
-use crate::occupancy::{self, Maintenance};
+use crate::occupancy::{self, Maintenance, Stated};
 use crate::state::{Gpu, Judged, NOT_YET, State, StateNow};
 use crate::transition::Transition;
 use crate::view::{GpuView, Gpus, NodeView, Standing};
 
 /// Ends maintenance and leases whose time is over.
 pub(crate) fn expire(state: &mut State, now: Now, out: &mut Vec<Transition>) {
+    if !state.trusts_clock(now) {
+        return;
+    }
     let over =
         |work: &Option<Maintenance>| work.as_ref().is_some_and(|work| work.until_unix_ms <= now.unix_ms);
     if over(&state.maintenance) {
@@ -33,33 +38,41 @@ pub(crate) fn expire(state: &mut State, now: Now, out: &mut Vec<Transition>) {
     }
 }
 
+/// In the place of a verdict while it is made anew; costs no allocation.
+const NOTHING: Judged = Judged { verdict: Verdict::Unknown, reason: String::new() };
+
 /// Judges every GPU and the node.
 pub(crate) fn judge(state: &mut State, node: &NodeView<'_>, gpus: &dyn Gpus, out: &mut Vec<Transition>) {
     let maintained = state.maintenance.is_some();
     for (at, gpu) in state.gpus.iter_mut().enumerate().take(gpus.count()) {
         let view = gpus.gpu(at);
-        let nothing = Judged { verdict: Verdict::Unknown, reason: String::new() };
-        let mut judged = std::mem::replace(&mut gpu.verdict, nothing);
+        let mut judged = std::mem::replace(&mut gpu.verdict, NOTHING);
         let (verdict, why) = of_gpu(gpu, &state.conditions, &view, maintained);
         let slot = view.slot;
         say(&mut judged, verdict, &why, Some(slot), out);
         gpu.verdict = judged;
         let occupancy = &gpu.occupancy;
         let stated = occupancy::state(&view, occupancy, maintained, node.lease_source, verdict);
-        let before = std::mem::replace(&mut gpu.state, StateNow(stated)).0;
-        if before.state != stated.state {
-            let reason = gpu.verdict.reason.clone();
-            let (from, to) = (before.state, stated.state);
-            out.push(Transition::State { slot, from, to, cause: stated.cause, reason });
-        }
+        state_it(gpu, slot, stated, out);
     }
+    // A GPU of earlier that nobody shows us any more.
+    for (at, gpu) in state.gpus.iter_mut().enumerate().skip(gpus.count()) {
+        let slot = at as u8;
+        say(&mut gpu.verdict, Verdict::Unknown, &Why::Words(NOT_YET), Some(slot), out);
+        state_it(gpu, slot, StateNow::default().0, out);
+    }
+    let mut judged = std::mem::replace(&mut state.verdict, NOTHING);
     let (verdict, why) = of_node(state, node, gpus.count());
-    let why = why.text();
-    if state.verdict.verdict != verdict || state.verdict.reason != why {
-        let from = std::mem::replace(&mut state.verdict, Judged { verdict, reason: why.clone() }).verdict;
-        if from != verdict {
-            out.push(Transition::Verdict { slot: None, from, to: verdict, reason: why });
-        }
+    say(&mut judged, verdict, &why, None, out);
+    state.verdict = judged;
+}
+
+fn state_it(gpu: &mut Gpu, slot: u8, stated: Stated, out: &mut Vec<Transition>) {
+    let before = std::mem::replace(&mut gpu.state, StateNow(stated)).0;
+    if before.state != stated.state {
+        let reason = gpu.verdict.reason.clone();
+        let (from, to) = (before.state, stated.state);
+        out.push(Transition::State { slot, from, to, cause: stated.cause, reason });
     }
 }
 
@@ -74,51 +87,65 @@ enum Why<'a> {
     Gpus { verdict: Verdict, count: usize, first: usize, why: &'a str },
 }
 
-impl Why<'_> {
-    fn text(&self) -> String {
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => String::new(),
-            Self::Words(words) => (*words).to_owned(),
-            Self::Condition(condition) => line(condition),
-            Self::Standing(Standing::Absent(why)) => format!("no readings: {why}"),
-            Self::Standing(Standing::Unresponsive(function)) => format!("no readings: {function} hangs"),
-            Self::Standing(Standing::Slow | Standing::Answering) => "no readings yet".to_owned(),
-            Self::Maintenance => "in maintenance".to_owned(),
-            Self::Drained(reason) => format!("drained: {reason}"),
+            Self::Nothing => Ok(()),
+            Self::Words(words) => f.write_str(words),
+            Self::Condition(condition) => write_line(condition, f),
+            Self::Standing(Standing::Absent(why)) => write!(f, "no readings: {why}"),
+            Self::Standing(Standing::Unresponsive(function)) => write!(f, "no readings: {function} hangs"),
+            Self::Standing(Standing::Slow | Standing::Answering) => f.write_str("no readings yet"),
+            Self::Maintenance => f.write_str("in maintenance"),
+            Self::Drained(reason) => write!(f, "drained: {reason}"),
             Self::Gpus { verdict, count, first, why } => {
-                let colon = if why.is_empty() { "" } else { ": " };
-                let others = if *count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+                write!(f, "GPU {first}")?;
+                if *count > 1 {
+                    write!(f, " and {} more", count - 1)?;
+                }
                 let are = if *count > 1 { "are" } else { "is" };
-                format!("GPU {first}{others} {are} {}{colon}{why}", verdict.name())
+                let colon = if why.is_empty() { "" } else { ": " };
+                write!(f, " {are} {}{colon}{why}", verdict.name())
             }
         }
     }
+}
 
+impl Why<'_> {
+    /// Whether its words are these. A condition stands for days: they are compared as they are written.
     fn is(&self, text: &str) -> bool {
-        match self {
-            Self::Nothing => text.is_empty(),
-            Self::Words(words) => *words == text,
-            other => other.text() == text,
+        struct Rest<'a>(&'a str);
+        impl fmt::Write for Rest<'_> {
+            fn write_str(&mut self, words: &str) -> fmt::Result {
+                self.0 = self.0.strip_prefix(words).ok_or(fmt::Error)?;
+                Ok(())
+            }
         }
+        let mut rest = Rest(text);
+        fmt::write(&mut rest, format_args!("{self}")).is_ok() && rest.0.is_empty()
     }
 }
 
 /// The condition in one line: what it is, its figures.
 pub fn line(condition: &Condition) -> String {
-    let name = match condition.code {
-        crate::Code::Xid => format!("XID {}: {}", condition.key, condition.title()),
-        crate::Code::SxId => format!("SXid {}: {}", condition.key, condition.title()),
-        _ => condition.title().to_owned(),
-    };
+    Why::Condition(condition).to_string()
+}
+
+fn write_line(condition: &Condition, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match condition.code {
+        crate::Code::Xid => write!(f, "XID {}: {}", condition.key, condition.title())?,
+        crate::Code::SxId => write!(f, "SXid {}: {}", condition.key, condition.title())?,
+        _ => f.write_str(condition.title())?,
+    }
     let said = condition.detail.trim_end_matches('.').eq_ignore_ascii_case(condition.title());
-    if said || condition.detail.is_empty() { name } else { format!("{name} ({})", condition.detail) }
+    if said || condition.detail.is_empty() { Ok(()) } else { write!(f, " ({})", condition.detail) }
 }
 
 fn say(judged: &mut Judged, verdict: Verdict, why: &Why<'_>, slot: Option<u8>, out: &mut Vec<Transition>) {
     if judged.verdict == verdict && why.is(&judged.reason) {
         return;
     }
-    let reason = why.text();
+    let reason = why.to_string();
     let from = std::mem::replace(judged, Judged { verdict, reason: reason.clone() }).verdict;
     if from != verdict {
         out.push(Transition::Verdict { slot, from, to: verdict, reason });

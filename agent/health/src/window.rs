@@ -47,6 +47,29 @@ impl Growth {
 
 /// Minutes that a share of time is taken over.
 const MINUTES: usize = 5;
+/// The same in milliseconds.
+const SPAN_MS: u64 = MINUTE_MS * MINUTES as u64;
+
+/// How long a state held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// This many milliseconds.
+    by_ms: u64,
+    /// Of this many that are known, never 0.
+    over_ms: u64,
+}
+
+impl Held {
+    /// The share of five minutes in thousandths: what was not seen yet counts as free of it.
+    pub fn permille(self) -> u64 {
+        self.by_ms.saturating_mul(1000) / self.over_ms.max(SPAN_MS)
+    }
+
+    /// All five minutes are known.
+    pub const fn is_whole(self) -> bool {
+        self.over_ms >= SPAN_MS
+    }
+}
 
 /// Which share of the last five minutes a state held, from a counter of nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,11 +80,10 @@ pub struct Share {
 }
 
 impl Share {
-    /// Takes the counter at `boot_ms`; the share in thousandths, once a minute is known.
-    pub fn take(&mut self, nanoseconds: u64, boot_ms: u64) -> Option<u64> {
+    /// Takes the counter at `boot_ms`; what was held, once a minute is known.
+    pub fn take(&mut self, nanoseconds: u64, boot_ms: u64) -> Option<Held> {
         if let Some((at, value)) = self.filled.checked_sub(1).map(|last| self.marks[last]) {
-            let span = MINUTE_MS * MINUTES as u64;
-            if nanoseconds < value || boot_ms < at || boot_ms - at > span {
+            if nanoseconds < value || boot_ms < at || boot_ms - at > SPAN_MS {
                 self.filled = 0;
             } else if boot_ms - at >= MINUTE_MS {
                 if self.filled == self.marks.len() {
@@ -78,8 +100,8 @@ impl Share {
         }
         let (first_at, first) = self.marks[0];
         let (last_at, last) = self.marks[self.filled - 1];
-        let span_ms = last_at - first_at;
-        (span_ms > 0).then(|| ((last - first) / 1_000_000).saturating_mul(1000) / span_ms)
+        let over_ms = last_at - first_at;
+        (over_ms > 0).then_some(Held { by_ms: (last - first) / 1_000_000, over_ms })
     }
 }
 
@@ -106,11 +128,13 @@ mod tests {
         for second in 0..=60 {
             share.take(second * 500_000_000, second * 1000);
         }
-        assert_eq!(share.take(60 * 500_000_000, 60_000), Some(500));
+        let first = share.take(60 * 500_000_000, 60_000).expect("a minute");
+        assert_eq!((first.permille(), first.is_whole()), (100, false), "30 s of five minutes");
         for second in 61..=360 {
             share.take(60 * 500_000_000, second * 1000);
         }
-        assert_eq!(share.take(60 * 500_000_000, 360_000), Some(0));
+        let later = share.take(60 * 500_000_000, 360_000).expect("five minutes");
+        assert_eq!((later.permille(), later.is_whole()), (0, true));
     }
 
     proptest! {
@@ -121,7 +145,7 @@ mod tests {
             for (step_ms, permille) in steps {
                 boot_ms += step_ms;
                 counter += step_ms * permille * 1000;
-                prop_assert!(share.take(counter, boot_ms).is_none_or(|share| share <= 1000));
+                prop_assert!(share.take(counter, boot_ms).is_none_or(|held| held.permille() <= 1000));
                 growth.take(counter, boot_ms, MINUTE_MS);
             }
         }

@@ -25,10 +25,7 @@ pub(super) fn judge(bench: &mut Bench<'_, '_>) {
 }
 
 fn temperatures(bench: &mut Bench<'_, '_>) {
-    let fast = bench.gpu.fast;
-    let core = bench.celsius("temperature_gpu", &fast.temperature_gpu);
-    let memory = bench.celsius("temperature_memory", &fast.temperature_memory);
-    let margin = bench.celsius("temperature_margin", &fast.temperature_margin);
+    let super::Plausible { core, memory, margin, .. } = bench.readings;
     let inventory = bench.gpu.inventory;
     let limit = |reading: Option<i32>| reading.filter(|limit| (20..=150).contains(limit));
     let core_limit = inventory.and_then(|inventory| {
@@ -71,9 +68,15 @@ fn throttles(bench: &mut Bench<'_, '_>) {
         (Code::ThrottleSwThermal, share(&mut memory.sw_thermal, &fast.sw_thermal_time), SOFTWARE_SHARE_MAX),
     ];
     for (code, share, most) in shares {
-        bench.level(code, 0, Finding::of(share, |share| share >= most), || {
-            let share = share.unwrap_or(0);
-            format!("{}.{} % of the last minutes", share / 10, share % 10)
+        let (finding, permille) = match share {
+            None => (Finding::NoData, 0),
+            Some(held) if held.permille() >= most => (Finding::Wrong, held.permille()),
+            Some(held) if held.is_whole() => (Finding::Fine, held.permille()),
+            // What was seen so far is not enough, and not yet all.
+            Some(_) => (Finding::NoData, 0),
+        };
+        bench.level(code, 0, finding, || {
+            format!("{}.{} % of the last five minutes", permille / 10, permille % 10)
         });
     }
 }

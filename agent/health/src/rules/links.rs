@@ -1,6 +1,6 @@
 //! PCIe, NVLink and the NVLink fabric.
 
-use rackmark_model::NvLink;
+use rackmark_model::{NoData, NvLink, Reading};
 
 use super::{Bench, number};
 use crate::catalogue::Code;
@@ -57,7 +57,7 @@ fn pcie(bench: &mut Bench<'_, '_>) {
         });
     }
     let Some(inventory) = bench.gpu.inventory else { return };
-    let busy = bench.percent("utilization_gpu", &fast.utilization_gpu);
+    let busy = bench.readings.busy;
     let best = number(&inventory.pcie_generation_max)
         .zip(inventory.pcie_width_max.ok().map(|lanes| u64::from(lanes.0)));
     let now = generation.zip(width);
@@ -78,7 +78,13 @@ fn fabric(bench: &mut Bench<'_, '_>) {
     let Some(inventory) = bench.gpu.inventory else { return };
     let state = inventory.fabric_state.as_deref().ok().filter(|state| *state != "not_supported");
     let status = number(&inventory.fabric_status).unwrap_or(0);
-    let ready = Finding::of(state, |state| state != "completed" || status != 0);
+    let unread = inventory.fabric_status.is_err_and(|why| why != NoData::NotSupported);
+    let ready = match state {
+        None => Finding::NoData,
+        // Completed, and whether with an error could not be read.
+        Some("completed") if unread => Finding::NoData,
+        Some(state) => Finding::wrong_if(state != "completed" || status != 0),
+    };
     bench.level(Code::FabricNotReady, 0, ready, || {
         let state = state.unwrap_or("").replace('_', " ");
         if status == 0 { state } else { format!("{state}, error {status}") }
@@ -100,7 +106,7 @@ fn nvlinks(bench: &mut Bench<'_, '_>) {
         return;
     }
     if bench.slow_is_new() {
-        let apart_ms = bench.gpu.slow.map_or(0, |(_, taken)| taken.saturating_sub(bench.memory.slow_unix_ms));
+        let apart_ms = bench.memory.slow.map_or(0, |(_, seen)| bench.now.since(seen));
         remember(&mut bench.memory.links, links, apart_ms);
         for link in links.iter().filter(|link| link.active == Ok(true) && link.link < 64) {
             *bench.links_seen |= 1 << link.link;
@@ -125,25 +131,23 @@ fn nvlinks(bench: &mut Bench<'_, '_>) {
 fn remember(known: &mut Vec<Link>, links: &[NvLink], apart_ms: u64) {
     let count = links.iter().map(|link| usize::from(link.link) + 1).max().unwrap_or(0).min(LINKS_MAX);
     known.resize(known.len().max(count), Link::default());
-    let sum = |one: &Result<u64, _>, other: &Result<u64, _>| match (one, other) {
-        (Ok(one), Ok(other)) => Some(one.saturating_add(*other)),
-        (Ok(one), Err(_)) | (Err(_), Ok(one)) => Some(*one),
-        (Err(_), Err(_)) => None,
+    let comparable = apart_ms > 0 && apart_ms <= SLOW_APART_MAX_MS;
+    // Each counter by itself: a sum would jump where one of them could not be read for once.
+    let growth = |known: &mut [Option<u64>; 2], new: [&Reading<u64>; 2]| {
+        let mut grown = 0_u64;
+        for (known, new) in known.iter_mut().zip(new) {
+            let Ok(new) = *new else { continue };
+            let by = known.replace(new).map_or(0, |before| new.saturating_sub(before));
+            grown = grown.saturating_add(by);
+        }
+        if comparable { grown } else { 0 }
     };
     for link in links {
         let Some(known) = known.get_mut(usize::from(link.link)) else { continue };
-        let crc = sum(&link.crc_flit_errors, &link.crc_data_errors);
-        let repeats = sum(&link.replay_errors, &link.recovery_errors);
-        let comparable = apart_ms > 0 && apart_ms <= SLOW_APART_MAX_MS;
-        let growth = |new: Option<u64>, old: Option<u64>| {
-            new.zip(old).filter(|_| comparable).map_or(0, |(new, old)| new.saturating_sub(old))
-        };
-        let crc_growth = growth(crc, known.crc);
-        known.crc_grew = crc_growth > 0;
-        known.crc_per_second = crc_growth.saturating_mul(1000) / apart_ms.max(1);
-        known.repeats_grew = growth(repeats, known.repeats) > 0;
-        known.crc = crc.or(known.crc);
-        known.repeats = repeats.or(known.repeats);
+        let crc = growth(&mut known.crc, [&link.crc_flit_errors, &link.crc_data_errors]);
+        known.crc_grew = crc > 0;
+        known.crc_per_second = crc.saturating_mul(1000) / apart_ms.max(1);
+        known.repeats_grew = growth(&mut known.repeats, [&link.replay_errors, &link.recovery_errors]) > 0;
     }
 }
 

@@ -1,6 +1,8 @@
 //! Device memory and caches: ECC, remapped rows, retired pages, repairs.
 
-use super::{Bench, number};
+use rackmark_model::{Count, NoData, Reading};
+
+use super::{Bench, any_set, number};
 use crate::catalogue::Code;
 use crate::clock::MINUTE_MS;
 use crate::condition::Finding;
@@ -46,10 +48,7 @@ pub(super) fn judge(bench: &mut Bench<'_, '_>) {
         format!("{} banks", banks.unwrap_or(0))
     });
     bench.level(Code::SramThreshold, 0, flag(&slow.sram_threshold_exceeded), String::new);
-    let repair = match (slow.repair_channel_pending, slow.repair_tpc_pending) {
-        (Err(_), Err(_)) => Finding::NoData,
-        (channel, tpc) => Finding::wrong_if(channel == Ok(true) || tpc == Ok(true)),
-    };
+    let repair = any_set([&slow.repair_channel_pending, &slow.repair_tpc_pending]);
     bench.level(Code::RepairPending, 0, repair, || {
         let what = if slow.repair_channel_pending == Ok(true) { "memory channel" } else { "TPC" };
         what.to_owned()
@@ -61,15 +60,16 @@ fn retired_pages(bench: &mut Bench<'_, '_>) {
     let Some((slow, _)) = bench.gpu.slow else { return };
     let pending = Finding::of(slow.retired_pages_pending.ok(), |set| set);
     bench.level(Code::RetiredPagesPending, 0, pending, String::new);
-    let (single, double) = (number(&slow.retired_pages_single_bit), number(&slow.retired_pages_double_bit));
-    let total = match (single, double) {
-        (None, None) => None,
-        (single, double) => Some(single.unwrap_or(0).saturating_add(double.unwrap_or(0))),
+    let both = [&slow.retired_pages_single_bit, &slow.retired_pages_double_bit];
+    let total: u64 = both.into_iter().filter_map(number).fold(0, u64::saturating_add);
+    let unread = |pages: &&Reading<Count>| pages.is_err_and(|why| why != NoData::NotSupported);
+    let finding = match total {
+        RETIRED_PAGES_MAX.. => Finding::Wrong,
+        _ if both.iter().all(|pages| pages.is_err()) || both.iter().any(unread) => Finding::NoData,
+        _ => Finding::Fine,
     };
-    bench.level(Code::RetiredPagesLimit, 0, Finding::of(total, |pages| pages >= RETIRED_PAGES_MAX), || {
-        format!("{} pages", total.unwrap_or(0))
-    });
-    let Some(double) = double else { return };
+    bench.level(Code::RetiredPagesLimit, 0, finding, || format!("{total} pages"));
+    let Some(double) = number(&slow.retired_pages_double_bit) else { return };
     let week = new_within_a_week(bench.retired, double, bench.now.unix_ms);
     let finding = Finding::wrong_if(double > RETIRED_DOUBLE_BIT && week > 1);
     bench.level(Code::RetiredPagesRate, 0, finding, || format!("{week} new within a week, {double} in all"));

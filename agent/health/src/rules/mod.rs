@@ -7,7 +7,7 @@ mod memory;
 mod node;
 mod presence;
 
-use rackmark_model::{Celsius, Count, Megahertz, Milliwatts, Percent, Reading};
+use rackmark_model::{Celsius, Count, Megahertz, Milliwatts, NoData, Percent, Reading};
 
 pub(crate) use node::{Around, judge_node};
 
@@ -15,8 +15,14 @@ use crate::catalogue::Code;
 use crate::clock::Now;
 use crate::condition::{Conditions, Finding};
 use crate::state::{Gpu, Memory};
+use crate::transition::ClearedBy;
 use crate::transition::Transition;
 use crate::view::{GpuView, NodeView, Standing};
+
+/// More than any GPU draws (ours): 5 kW.
+const POWER_MAX_MILLIWATTS: u32 = 5_000_000;
+/// More than any clock of a GPU (ours): 10 GHz.
+const CLOCK_MAX_MEGAHERTZ: u32 = 10_000;
 
 /// One GPU while it is judged.
 pub(crate) struct Bench<'a, 'v> {
@@ -30,9 +36,38 @@ pub(crate) struct Bench<'a, 'v> {
     pub leased: bool,
     now: Now,
     out: &'a mut Vec<Transition>,
-    /// Readings that cannot be true, seen in this look; the first one is named.
-    implausible: Option<(&'static str, i64)>,
+    readings: Plausible,
 }
+
+/// Readings that are used only where they can be true.
+#[derive(Debug, Clone, Copy, Default)]
+struct Plausible {
+    core: Option<i32>,
+    memory: Option<i32>,
+    margin: Option<i32>,
+    /// Utilisation, in hundredths.
+    busy: Option<u32>,
+    /// How many were not used.
+    unused: u32,
+    /// The first of those.
+    first: Option<(&'static str, i64)>,
+}
+
+/// What another driver does with a GPU is not ours to judge: these are over then. What belongs to the card stays.
+const OF_THE_MOMENT: &[Code] = &[
+    Code::PcieReplays,
+    Code::PcieLinkDegraded,
+    Code::ThrottleHwThermal,
+    Code::ThrottlePowerBrake,
+    Code::ThrottleSwThermal,
+    Code::TemperatureHigh,
+    Code::MemoryTemperatureHigh,
+    Code::PowerUnreadable,
+    Code::GhostUtilization,
+    Code::ForeignProcess,
+    Code::ImplausibleReading,
+    Code::PersistenceOff,
+];
 
 /// Applies every rule to one GPU; how many readings could not be true.
 pub(crate) fn judge_gpu(
@@ -41,25 +76,71 @@ pub(crate) fn judge_gpu(
     node: &NodeView<'_>,
     now: Now,
     out: &mut Vec<Transition>,
-) -> bool {
+) -> u32 {
     let Gpu { conditions, memory, links_seen, retired, occupancy, .. } = state;
-    memory.settling = false;
     let leased = occupancy.lease.is_some();
-    let mut bench =
-        Bench { gpu, memory, links_seen, retired, conditions, node, leased, now, out, implausible: None };
+    let answers = gpu.standing == Standing::Answering;
+    let readings = if answers { Plausible::of(gpu) } else { Plausible::default() };
+    let mut bench = Bench { gpu, memory, links_seen, retired, conditions, node, leased, now, out, readings };
+    if answers {
+        bench.memory.settling = false;
+    }
     presence::judge(&mut bench);
-    if bench.gpu.standing == Standing::Answering {
+    if gpu.standing == Standing::Absent(NoData::HandedOver) && !bench.conditions.is_empty() {
+        let over = |one: &crate::Condition| OF_THE_MOMENT.contains(&one.code);
+        bench.conditions.clear(Some(gpu.slot), ClearedBy::Expired, over, bench.out);
+    }
+    if answers {
         heat::judge(&mut bench);
         memory::judge(&mut bench);
         links::judge(&mut bench);
         bench.plausibility();
         bench.memory.complete |= gpu.slow.is_some() && gpu.inventory.is_some();
+        if bench.slow_is_new() {
+            bench.memory.slow = gpu.slow.map(|(_, taken)| (taken, now.boot_ms));
+        }
     }
-    let implausible = bench.implausible.is_some();
-    if let Some((_, taken)) = gpu.slow {
-        state.memory.slow_unix_ms = taken;
+    readings.unused
+}
+
+impl Plausible {
+    fn of(gpu: &GpuView<'_>) -> Self {
+        let fast = gpu.fast;
+        let mut seen = Self::default();
+        seen.core = seen.celsius("temperature_gpu", &fast.temperature_gpu);
+        seen.memory = seen.celsius("temperature_memory", &fast.temperature_memory);
+        seen.margin = seen.celsius("temperature_margin", &fast.temperature_margin);
+        seen.busy = seen.percent("utilization_gpu", &fast.utilization_gpu);
+        seen.percent("utilization_memory", &fast.utilization_memory);
+        let power = fast.power_draw.ok().map_or(0, |Milliwatts(power)| power);
+        seen.check("power_draw", i64::from(power), power <= POWER_MAX_MILLIWATTS);
+        for (what, clock) in [("clock_sm", &fast.clock_sm), ("clock_memory", &fast.clock_memory)] {
+            let clock = clock.ok().map_or(0, |Megahertz(clock)| clock);
+            seen.check(what, i64::from(clock), clock <= CLOCK_MAX_MEGAHERTZ);
+        }
+        seen
     }
-    implausible
+
+    /// Counts a reading that cannot be true.
+    fn check(&mut self, what: &'static str, number: i64, fits: bool) -> bool {
+        if !fits {
+            self.unused += 1;
+            self.first.get_or_insert((what, number));
+        }
+        fits
+    }
+
+    /// A temperature that silicon can have: -40 to 150 °C.
+    fn celsius(&mut self, what: &'static str, reading: &Reading<Celsius>) -> Option<i32> {
+        let Celsius(value) = reading.ok()?;
+        self.check(what, i64::from(value), (-40..=150).contains(&value)).then_some(value)
+    }
+
+    /// A share in hundredths.
+    fn percent(&mut self, what: &'static str, reading: &Reading<Percent>) -> Option<u32> {
+        let Percent(value) = reading.ok()?;
+        self.check(what, i64::from(value), value <= 100).then_some(value)
+    }
 }
 
 impl Bench<'_, '_> {
@@ -77,58 +158,27 @@ impl Bench<'_, '_> {
 
     /// New slow readings since the last look.
     fn slow_is_new(&self) -> bool {
-        self.gpu.slow.is_some_and(|(_, taken)| taken != self.memory.slow_unix_ms)
-    }
-
-    fn plausible<T>(&mut self, what: &'static str, value: Option<T>, number: i64, fits: bool) -> Option<T> {
-        if value.is_some() && !fits {
-            self.implausible.get_or_insert((what, number));
-            return None;
-        }
-        value
-    }
-
-    /// A temperature that silicon can have: -40 to 150 °C.
-    fn celsius(&mut self, what: &'static str, reading: &Reading<Celsius>) -> Option<i32> {
-        let value = reading.ok().map(|value| value.0);
-        let number = i64::from(value.unwrap_or(0));
-        self.plausible(what, value, number, (-40..=150).contains(&number))
-    }
-
-    /// Power that one GPU can draw: up to 5 kW.
-    fn milliwatts(&mut self, what: &'static str, reading: &Reading<Milliwatts>) -> Option<u32> {
-        let value = reading.ok().map(|value| value.0);
-        let number = i64::from(value.unwrap_or(0));
-        self.plausible(what, value, number, number <= 5_000_000)
-    }
-
-    /// A share in hundredths.
-    fn percent(&mut self, what: &'static str, reading: &Reading<Percent>) -> Option<u32> {
-        let value = reading.ok().map(|value| value.0);
-        let number = i64::from(value.unwrap_or(0));
-        self.plausible(what, value, number, number <= 100)
-    }
-
-    /// A clock below 10 GHz.
-    fn megahertz(&mut self, what: &'static str, reading: &Reading<Megahertz>) -> Option<u32> {
-        let value = reading.ok().map(|value| value.0);
-        let number = i64::from(value.unwrap_or(0));
-        self.plausible(what, value, number, number < 10_000)
+        self.gpu.slow.is_some_and(|(_, taken)| self.memory.slow.is_none_or(|(known, _)| taken != known))
     }
 
     fn plausibility(&mut self) {
-        let fast = self.gpu.fast;
-        self.milliwatts("power_draw", &fast.power_draw);
-        self.percent("utilization_gpu", &fast.utilization_gpu);
-        self.percent("utilization_memory", &fast.utilization_memory);
-        self.megahertz("clock_sm", &fast.clock_sm);
-        self.megahertz("clock_memory", &fast.clock_memory);
-        let found = self.implausible;
-        self.level(Code::ImplausibleReading, 0, Finding::wrong_if(found.is_some()), || {
-            let (what, number) = found.unwrap_or(("", 0));
+        let first = self.readings.first;
+        self.level(Code::ImplausibleReading, 0, Finding::wrong_if(first.is_some()), || {
+            let (what, number) = first.unwrap_or(("", 0));
             format!("{what} is {number}")
         });
     }
+}
+
+/// Whether one of several flags is set. One that this GPU does not have says nothing; one that could not be read now
+/// leaves open whether it is.
+fn any_set(flags: [&Reading<bool>; 2]) -> Finding {
+    if flags.contains(&&Ok(true)) {
+        return Finding::Wrong;
+    }
+    let unread = |flag: &&Reading<bool>| flag.is_err_and(|why| why != NoData::NotSupported);
+    let known = flags.iter().any(|flag| flag.is_ok()) && !flags.iter().any(unread);
+    if known { Finding::Fine } else { Finding::NoData }
 }
 
 /// The number of a counter.

@@ -43,6 +43,7 @@ impl Around {
 pub(crate) fn judge_node(
     node: &NodeView<'_>,
     around: Around,
+    began_boot_ms: Option<u64>,
     conditions: &mut Conditions,
     now: Now,
     out: &mut Vec<Transition>,
@@ -57,10 +58,14 @@ pub(crate) fn judge_node(
     let driver = Finding::of(node.driver_up, |up| !up);
     level(Code::DriverGone, driver, &|| node.driver_cause.to_owned());
 
-    let silence_ms = node.sampled_boot_ms.map(|sampled| now.since(sampled));
+    // Where no sample ever came, silence began with the daemon; a driver may take its time after a boot.
+    let newest = node.sampled_boot_ms.or(began_boot_ms.filter(|_| !settling));
+    let silence_ms = newest.map(|newest| now.since(newest));
     let stale = match (node.paused, silence_ms) {
         (true, _) => Finding::Fine,
-        (false, age) => Finding::of(age, |age| age > node.period_ms * 3 + SILENCE_MS),
+        (false, age) => {
+            Finding::of(age, |age| age > node.period_ms.saturating_mul(3).saturating_add(SILENCE_MS))
+        }
     };
     level(Code::SamplingStale, stale, &|| {
         format!("newest sample is {} s old", silence_ms.unwrap_or(0) / 1000)

@@ -1,8 +1,8 @@
 //! Whether a GPU is there at all, and what it is used for.
 
-use rackmark_model::NoData;
+use rackmark_model::{NoData, Reading};
 
-use super::{Bench, number};
+use super::{Bench, any_set, number};
 use crate::catalogue::Code;
 use crate::condition::Finding;
 use crate::view::Standing;
@@ -50,13 +50,13 @@ fn lost(bench: &mut Bench<'_, '_>) {
 fn processes(bench: &Bench<'_, '_>) -> Option<u64> {
     let fast = bench.gpu.fast;
     let graphics = number(&fast.processes_graphics).unwrap_or(0);
-    number(&fast.processes_compute).map(|compute| compute + graphics)
+    number(&fast.processes_compute).map(|compute| compute.saturating_add(graphics))
 }
 
 fn ghost(bench: &mut Bench<'_, '_>) {
     // Under MIG the whole GPU's utilisation says nothing about its instances.
     let mig = bench.gpu.inventory.is_some_and(|inventory| inventory.mig_enabled == Ok(true));
-    let busy = bench.percent("utilization_gpu", &bench.gpu.fast.utilization_gpu);
+    let busy = bench.readings.busy;
     let finding = match (busy, processes(bench)) {
         (Some(busy), Some(processes)) => Finding::wrong_if(!mig && busy >= BUSY_PERCENT && processes == 0),
         _ => Finding::NoData,
@@ -76,14 +76,14 @@ fn foreign(bench: &mut Bench<'_, '_>) {
 
 fn modes(bench: &mut Bench<'_, '_>) {
     let Some(inventory) = bench.gpu.inventory else { return };
-    let differs = |now: &Result<bool, NoData>, pending: &Result<bool, NoData>| match (now, pending) {
-        (Ok(now), Ok(pending)) => now != pending,
-        _ => false,
+    let differs = |now: &Reading<bool>, pending: &Reading<bool>| match (now, pending) {
+        (Ok(now), Ok(pending)) => Ok(now != pending),
+        (Err(why), _) | (_, Err(why)) => Err(*why),
     };
     let ecc = differs(&inventory.ecc_enabled, &inventory.ecc_pending_enabled);
     let mig = differs(&inventory.mig_enabled, &inventory.mig_pending_enabled);
-    bench.level(Code::ModePending, 0, Finding::wrong_if(ecc || mig), || {
-        let mode = if ecc { "ECC" } else { "MIG" };
+    bench.level(Code::ModePending, 0, any_set([&ecc, &mig]), || {
+        let mode = if ecc == Ok(true) { "ECC" } else { "MIG" };
         format!("{mode} mode")
     });
     let persistence = Finding::of(inventory.persistence_enabled.ok(), |on| !on);
