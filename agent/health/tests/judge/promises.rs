@@ -1,0 +1,209 @@
+//! What the judgement promises over time: cards, restarts, the same answer twice.
+
+use rackmark_health::{ClearedBy, Code, Input, State, Transition, Verb, Witness};
+use rackmark_model::{Celsius, GpuState, Verdict};
+
+use crate::world::{Card, MINUTE, SECOND, World, cleared, mig, raised};
+
+fn fatal_sxid(world: &mut World) {
+    world.tell(Input::SxId { pci_text: "0000:05:00.0", code: 20034, fatal: Some(true), text: "x" });
+}
+
+#[test]
+fn two_cards_that_change_places_take_their_conditions_along() {
+    let mut world = World::new(3);
+    world.xid(0, 79);
+    world.xid(1, 48);
+    world.cards[0].slow().remapped_rows_failed = Ok(true);
+    world.after(SECOND);
+    let (zero, one) = (world.cards[0].serial.take(), world.cards[1].serial.take());
+    (world.cards[0].serial, world.cards[1].serial) = (one.clone(), zero.clone());
+    world.cards[0].slow().remapped_rows_failed = Ok(false);
+    world.cards[1].slow().remapped_rows_failed = Ok(true);
+    let said = world.after(SECOND);
+    let keys = |world: &World, slot| {
+        let all = world.conditions(Some(slot)).iter();
+        all.map(|one| (one.code, one.key)).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&world, 0), [(Code::Xid, 48)]);
+    assert_eq!(keys(&world, 1), [(Code::Xid, 79), (Code::RowRemapFailed, 0)]);
+    let ends = said.iter().filter(|one| matches!(one, Transition::Cleared { by: ClearedBy::Replaced, .. }));
+    assert_eq!((ends.count(), raised(&said, Code::Xid)), (3, 2), "over there, shown here: {said:?}");
+    assert!(world.state.shelf.is_empty());
+    let serials = |slot: usize| {
+        let all = world.state.gpus[slot].occupants.iter();
+        all.map(|one| Some(one.serial.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!((serials(0), serials(1)), (vec![zero.clone(), one.clone()], vec![one, zero]));
+}
+
+#[test]
+fn a_card_on_the_shelf_comes_back_with_what_stood_against_it() {
+    let mut world = World::new(1);
+    world.xid(0, 79);
+    let since = world.condition(Some(0), Code::Xid, 79).expect("stands").since_unix_ms;
+    let old = world.cards[0].serial.replace("new".to_owned());
+    let said = world.after(SECOND);
+    assert_eq!(cleared(&said, Code::Xid), Some(ClearedBy::Replaced));
+    assert_eq!(world.verdict(0), Verdict::Schedulable);
+    world.restart();
+    world.after(SECOND);
+    world.cards[0].serial = old;
+    let said = world.after(SECOND);
+    assert_eq!(raised(&said, Code::Xid), 1);
+    assert_eq!(world.condition(Some(0), Code::Xid, 79).expect("stands").since_unix_ms, since);
+    assert_eq!(world.verdict(0), Verdict::Unusable);
+}
+
+#[test]
+fn a_card_that_was_without_power_comes_back_clean() {
+    let mut world = World::new(1);
+    world.xid(0, 79);
+    let old = world.cards[0].serial.replace("new".to_owned());
+    world.after(SECOND);
+    world.reboot();
+    assert!(world.state.shelf.is_empty());
+    world.cards[0].serial = old;
+    world.look();
+    assert!(world.conditions(Some(0)).is_empty());
+}
+
+#[test]
+fn what_nobody_saw_is_not_told_as_over_when_the_card_leaves() {
+    let mut world = World::new(1);
+    world.cards[0].fast.temperature_margin = Ok(Celsius(0));
+    world.after(SECOND);
+    let report = world.report(Some(0), 79, Witness::KernelLog);
+    world.tell(Input::Xid(&report));
+    world.cards[0] = Card::healthy(7);
+    let said = world.after(SECOND);
+    assert!(!said.iter().any(|one| matches!(one, Transition::Cleared { .. })), "{said:?}");
+}
+
+#[test]
+fn occupants_and_cards_on_the_shelf_stay_few() {
+    let mut world = World::new(1);
+    for card in 0..100 {
+        world.cards[0].serial = Some(format!("card {card}"));
+        world.after(SECOND);
+        world.xid(0, 79);
+    }
+    assert_eq!((world.state.gpus[0].occupants.len(), world.state.shelf.len()), (16, 32));
+    assert_eq!(world.state.gpus[0].serial(), Some("card 99"));
+}
+
+#[test]
+fn a_state_is_read_as_it_was_written() {
+    let mut world = World::new(2);
+    world.xid(0, 79);
+    let report = rackmark_health::XidReport {
+        instance: mig(2, Some(1)),
+        ..world.report(Some(1), 31, Witness::Driver)
+    };
+    world.take(&report);
+    world.cards[1].slow().retired_pages_double_bit = rackmark_model::Reading::Ok(rackmark_model::Count(20));
+    fatal_sxid(&mut world);
+    world.verb(&Verb::Drain { slot: Some(1), reason: "fans" }).expect("drained");
+    world
+        .verb(&Verb::MaintenanceStart { slot: None, until_unix_ms: world.now.unix_ms + 9, reason: "x" })
+        .expect("m");
+    world.cards[0].serial = Some("other".to_owned());
+    world.after(SECOND);
+    let kept = serde_json::to_string(&world.state).expect("json");
+    let read: State = serde_json::from_str(&kept).expect("json");
+    assert_eq!(serde_json::to_string(&read).expect("json"), kept);
+    assert_eq!(read.shelf.len(), 1);
+    assert_eq!(read.sxids, world.state.sxids);
+    assert_eq!(read.gpus[1].incidents.counts, world.state.gpus[1].incidents.counts);
+}
+
+#[test]
+fn a_state_of_a_newer_version_is_read_without_what_is_not_known() {
+    let mut world = World::new(1);
+    world.xid(0, 79);
+    world.xid(0, 48);
+    let old = world.cards[0].serial.replace("other".to_owned());
+    world.after(SECOND);
+    world.xid(0, 79);
+    world.xid(0, 48);
+    let mut kept = serde_json::to_value(&world.state).expect("json");
+    kept["gpus"][0]["conditions"][0]["code"] = "quantum_flux".into();
+    kept["shelf"][0]["conditions"][1]["code"] = "quantum_flux".into();
+    kept["gpus"][0]["conditions"].as_array_mut().expect("list").push("no condition at all".into());
+    world.state = serde_json::from_value(kept).expect("read");
+    assert_eq!(world.conditions(Some(0)).iter().map(|one| one.key).collect::<Vec<_>>(), [48]);
+    world.cards[0].serial = old;
+    world.after(SECOND);
+    assert_eq!(world.conditions(Some(0)).iter().map(|one| one.key).collect::<Vec<_>>(), [79]);
+    assert_eq!(serde_json::from_str::<State>("{}").expect("an empty one").gpus.len(), 0);
+}
+
+#[test]
+fn before_a_complete_look_nothing_is_schedulable() {
+    let mut world = World::before_the_first_look(1);
+    let slow = world.cards[0].slow.take();
+    world.look();
+    assert_eq!((world.verdict(0), world.reason(0)), (Verdict::Unknown, "not judged yet"));
+    world.cards[0].slow = slow;
+    world.after(SECOND);
+    assert_eq!((world.verdict(0), world.gpu_state(0)), (Verdict::Schedulable, GpuState::Free));
+    world.restart();
+    let slow = world.cards[0].slow.take();
+    world.look();
+    assert_eq!(world.verdict(0), Verdict::Unknown, "readings of an earlier daemon do not count");
+    world.cards[0].slow = slow;
+    world.after(SECOND);
+    // A GPU that is not shown any more.
+    world.cards.clear();
+    world.after(SECOND);
+    assert_eq!((world.verdict(0), world.gpu_state(0)), (Verdict::Unknown, GpuState::Unknown));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_answers() {
+    let run = || {
+        let mut world = World::new(4);
+        world.xid(0, 79);
+        fatal_sxid(&mut world);
+        world.cards[2].fast.temperature_margin = Ok(Celsius(-3));
+        world.looks(7 * SECOND, 3 * MINUTE);
+        world.now.unix_ms += 5000;
+        world.verb(&Verb::Acknowledge { slot: None, condition: "all" }).expect("it stands");
+        world.looks(SECOND, 90 * SECOND);
+        (world.state, world.said)
+    };
+    let (one, other) = (run(), run());
+    assert_eq!(one.1, other.1);
+    assert_eq!(one.0, other.0);
+}
+
+#[test]
+fn the_reason_names_the_worst() {
+    let mut world = World::new(1);
+    world.cards[0].slow().remapped_rows_pending = Ok(true);
+    world.after(SECOND);
+    assert_eq!(world.reason(0), "row remapping waits for a reset");
+    world.xid(0, 79);
+    assert_eq!(world.reason(0), "XID 79: GPU has fallen off the bus (words on 79)");
+    world.verb(&Verb::Acknowledge { slot: Some(0), condition: "xid" }).expect("it stands");
+    assert_eq!((world.verdict(0), world.reason(0)), (Verdict::Draining, "row remapping waits for a reset"));
+}
+
+#[test]
+fn acknowledging_marks_what_the_readings_say_and_refuses_what_does_not_stand() {
+    let mut world = World::new(1);
+    world.cards[0].slow().remapped_rows_pending = Ok(true);
+    world.after(SECOND);
+    let verb = Verb::Acknowledge { slot: Some(0), condition: "row_remap_pending" };
+    let said = world.verb(&verb).expect("it stands");
+    assert!(
+        matches!(&said[0], Transition::Acknowledged { code, by, .. } if code == "row_remap_pending" && by == "ops")
+    );
+    let stands = world.condition(Some(0), Code::RowRemapPending, 0).expect("still stands");
+    assert_eq!(stands.acknowledged.as_ref().expect("noted").by, "ops");
+    assert_eq!(world.verdict(0), Verdict::Draining);
+    for condition in ["xid", "row_remap", "", "ALL"] {
+        assert!(world.verb(&Verb::Acknowledge { slot: Some(0), condition }).is_err(), "{condition}");
+    }
+    assert!(world.verb(&Verb::Acknowledge { slot: Some(1), condition: "all" }).is_err());
+}
