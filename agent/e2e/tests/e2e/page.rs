@@ -106,11 +106,7 @@ fn an_open_page_follows_a_loss_without_being_loaded_again() -> Outcome<()> {
     assert_eq!(updates(&visit.dom), between.requests() - 1, "one request loads, every other one updates");
     assert!(about(&visit.dom, 1).contains("faulted: GPU lost"), "{}", about(&visit.dom, 1));
     assert!(!about(&visit.dom, 0).contains("GPU lost"));
-    assert!(
-        visit.dom.contains("<title>Simulated: 1 unusable · node / test</title>"),
-        "{}",
-        visit.dom
-    );
+    assert!(visit.dom.contains("<title>Simulated: 1 unusable · node / test</title>"), "{}", visit.dom);
     assert_eq!(visit.complaints(), [""; 0]);
     Ok(())
 }
