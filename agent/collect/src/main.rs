@@ -60,7 +60,11 @@ fn collect(arguments: &Arguments) -> Result<(), StreamError> {
     if order.tables {
         stream::send(daemon, &tables::read(&arguments.sysfs_root), None)?;
     }
-    stream::send(daemon, &CollectReport::Done, None)
+    match stream::send(daemon, &CollectReport::Done, None) {
+        // It has what it wanted and went away.
+        Err(StreamError::Send(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
+    }
 }
 
 /// An error with everything that caused it.

@@ -22,6 +22,13 @@ fn incidents(gpu: usize, xid: u32, count: u32) -> String {
     format!("rackmark_gpu_xid_incidents_total{{gpu=\"{gpu}\",xid=\"{xid}\"}} {count}\n")
 }
 
+/// An agent that listens to the kernel log.
+fn listening(setup: &Setup) -> Outcome<Agent> {
+    let agent = Agent::sampling(setup)?;
+    agent.wait("the kernel log", SOON, |scrape| scrape.contains("rackmark_kernel_log_up 1"))?;
+    Ok(agent)
+}
+
 /// Waits until the agent has read so many records.
 fn read(agent: &Agent, records: u64) -> Outcome<String> {
     let wanted = format!("rackmark_kernel_log_records_total {records}\n");
@@ -33,7 +40,7 @@ fn two_witnesses_of_one_xid_are_one_incident_and_the_buyer_sees_the_verdict() ->
     let (sim, broker) = (Sim::profile("h100-sxm-8", None)?, Mosquitto::start()?);
     let mut log = KernelLog::of(&sim)?;
     let mut buyer = Buyer::subscribe(broker.port)?;
-    let agent = Agent::sampling(&Setup::on(&sim).broker(broker.port))?;
+    let agent = listening(&Setup::on(&sim).broker(broker.port))?;
     buyer.capacity(Audience::Buyer, Duration::from_secs(10), |capacity| {
         capacity.gpus.len() == 8 && capacity.gpus.iter().all(|gpu| gpu.verdict == Verdict::Schedulable)
     })?;
@@ -83,11 +90,12 @@ fn what_was_logged_before_the_start_counts_once_over_restarts() -> Outcome<()> {
     let setup = Setup::on(&sim);
     log.xid(0, 48)?;
     log.xid(0, 48)?;
-    let agent = Agent::sampling(&setup)?;
+    let mut agent = listening(&setup)?;
     let (scrape, _) = agent.wait("the look-back", SOON, |scrape| scrape.contains(&errors(0, 48, 2)))?;
     assert!(scrape.contains(&incidents(0, 48, 1)));
     log.xid(1, 31)?;
     agent.wait("a new line", SOON, |scrape| scrape.contains(&errors(1, 31, 1)))?;
+    agent.process.terminate(SOON)?;
     let agent = agent.again(&setup)?;
     log.xid(1, 31)?;
     let (scrape, _) = agent.wait("one more", SOON, |scrape| scrape.contains(&errors(1, 31, 2)))?;
@@ -99,7 +107,7 @@ fn what_was_logged_before_the_start_counts_once_over_restarts() -> Outcome<()> {
 fn every_kind_of_line_reaches_what_it_is_about() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", None)?;
     let mut log = KernelLog::of(&sim)?;
-    let agent = Agent::sampling(&Setup::on(&sim))?;
+    let agent = listening(&Setup::on(&sim))?;
     let at = H100_ADDRESSES;
     // A MIG instance, the driver's own word, an NVSwitch, a GPU that this node does not have.
     log.write(&format!(
@@ -138,7 +146,7 @@ fn every_kind_of_line_reaches_what_it_is_about() -> Outcome<()> {
 fn ten_thousand_lines_are_one_incident_per_cause() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", None)?;
     let mut log = KernelLog::of(&sim)?;
-    let agent = Agent::sampling(&Setup::on(&sim))?;
+    let agent = listening(&Setup::on(&sim))?;
     // 31 tears channels down, and each of those says why.
     for number in 0..5_000 {
         let at = H100_ADDRESSES[number % 8];
@@ -162,7 +170,7 @@ fn ten_thousand_lines_are_one_incident_per_cause() -> Outcome<()> {
 fn lines_of_any_bytes_harm_nothing_and_are_counted() -> Outcome<()> {
     let sim = Sim::profile("h100-sxm-8", Some(1))?;
     let mut log = KernelLog::of(&sim)?;
-    let mut agent = Agent::sampling(&Setup::on(&sim))?;
+    let mut agent = listening(&Setup::on(&sim))?;
     let at = H100_ADDRESSES[0];
     let odd = [
         "\u{1b}[2J\u{7}\\x1b\\xff\\x00".to_owned(),
