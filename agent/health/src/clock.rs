@@ -12,6 +12,11 @@ pub struct Now {
 }
 
 impl Now {
+    /// How far the wall clock is ahead of the other one; changes only where it is set or slewed.
+    pub(crate) fn offset_ms(self) -> i64 {
+        i64::try_from(self.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(self.boot_ms)
+    }
+
     /// Milliseconds since `earlier` on the clock that is never set back.
     pub const fn since(self, earlier_boot_ms: u64) -> u64 {
         self.boot_ms.saturating_sub(earlier_boot_ms)

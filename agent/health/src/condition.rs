@@ -392,10 +392,11 @@ impl Conditions {
             }
         }
         for condition in &mut self.list {
-            let began = *condition.timers.began_boot_ms.get_or_insert(now.boot_ms);
             // As far as it was seen: time without a reading does not make it ripe.
-            let held = condition.timers.held_boot_ms.unwrap_or(began);
-            condition.ripe |= held.saturating_sub(began) >= condition.code.entry().visible_after_ms;
+            let Timers { began_boot_ms, held_boot_ms, .. } = condition.timers;
+            let held_ms =
+                began_boot_ms.zip(held_boot_ms).map_or(0, |(began, held)| held.saturating_sub(began));
+            condition.ripe |= held_ms >= condition.code.entry().visible_after_ms;
         }
         for at in 0..self.list.len() {
             let causes = self.list[at].code.entry().hidden_by;
@@ -459,6 +460,7 @@ impl Conditions {
             let known = self.list.iter().any(|known| known.is(one.code, one.key, one.instance));
             if !known && self.list.len() < LATCHED_MAX {
                 one.timers.held_boot_ms.get_or_insert(now.boot_ms);
+                one.last_unix_ms = one.last_unix_ms.min(now.unix_ms);
                 self.list.push(one);
                 self.changed = true;
             }
@@ -511,6 +513,7 @@ impl Condition {
     pub(crate) fn wake(&mut self, now: Now) {
         self.timers =
             Timers { began_boot_ms: None, held_boot_ms: Some(now.boot_ms), over_since_boot_ms: None };
+        self.last_unix_ms = self.last_unix_ms.min(now.unix_ms);
     }
 }
 

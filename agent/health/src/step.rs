@@ -70,6 +70,9 @@ pub enum Input<'a> {
 /// Takes one step. What changed is added to `out`; nothing is added, and nothing is allocated, where nothing did.
 pub fn step(state: &mut State, input: Input<'_>, now: Now, out: &mut Vec<Transition>) {
     let before = out.len();
+    if !matches!(input, Input::Begin { .. }) {
+        watch_clock(state, now, out);
+    }
     match input {
         Input::Begin { boot_id } => begin(state, boot_id, now, out),
         Input::Look { node, gpus } => look(state, node, gpus, now, out),
@@ -107,6 +110,7 @@ pub fn step(state: &mut State, input: Input<'_>, now: Now, out: &mut Vec<Transit
 
 fn begin(state: &mut State, boot_id: &str, now: Now, out: &mut Vec<Transition>) {
     state.began_boot_ms = Some(now.boot_ms);
+    state.clock_offset_ms = Some(now.offset_ms());
     state.conditions.wake(now);
     for gpu in &mut state.gpus {
         gpu.conditions.wake(now);
@@ -142,7 +146,6 @@ fn was_reset(slot: u8, gpu: &mut Gpu, out: &mut Vec<Transition>) {
 }
 
 fn look(state: &mut State, node: &NodeView<'_>, gpus: &dyn Gpus, now: Now, out: &mut Vec<Transition>) {
-    watch_clock(state, now, out);
     let elapsed_ms = state.looked_boot_ms.map_or(0, |last| now.since(last));
     state.looked_boot_ms = Some(now.boot_ms);
     while state.gpus.len() < gpus.count() {
@@ -191,22 +194,22 @@ fn look(state: &mut State, node: &NodeView<'_>, gpus: &dyn Gpus, now: Now, out: 
 }
 
 fn watch_clock(state: &mut State, now: Now, out: &mut Vec<Transition>) {
-    let offset_ms = i64::try_from(now.unix_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now.boot_ms);
+    let offset_ms = now.offset_ms();
     let Some(before_ms) = state.clock_offset_ms.replace(offset_ms) else { return };
     let by_ms = offset_ms.saturating_sub(before_ms);
+    if by_ms < 0 {
+        state.conditions.clock_set_back(now);
+        for gpu in &mut state.gpus {
+            gpu.conditions.clock_set_back(now);
+            if let Some((_, told)) = &mut gpu.memory.told_recovery {
+                *told = now.unix_ms.min(*told);
+            }
+        }
+    }
     if by_ms.saturating_abs() > CLOCK_STEP_MS {
         latch_entry(state, Code::ClockStepped, || format!("by {:.1} s", by_ms as f64 / 1000.0), now);
         out.push(Transition::ClockStepped { by_ms });
         state.stepped_boot_ms = Some(now.boot_ms);
-        if by_ms < 0 {
-            state.conditions.clock_set_back(now);
-            for gpu in &mut state.gpus {
-                gpu.conditions.clock_set_back(now);
-                if let Some((_, told)) = &mut gpu.memory.told_recovery {
-                    *told = now.unix_ms.min(*told);
-                }
-            }
-        }
     }
 }
 

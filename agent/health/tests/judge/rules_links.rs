@@ -242,6 +242,7 @@ fn in_the_grace_after_a_boot_links_may_train() {
 fn a_link_that_comes_up_in_the_grace_was_never_down() {
     let mut world = World::before_the_first_look(1);
     world.now.boot_ms = MINUTE;
+    world.begin();
     world.cards[0].inventory().fabric_state = Ok("in_progress".to_owned());
     world.look();
     assert_eq!(world.verdict(0), Verdict::Unknown);
