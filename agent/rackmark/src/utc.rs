@@ -18,9 +18,18 @@ pub struct Utc(pub u64);
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = date(self.0 / DAY_MS);
+        write!(f, "{year:04}-{month:02}-{day:02} {}Z", Clock(self.0))
+    }
+}
+
+/// `10:00:00`, of milliseconds since 1970: the time of the day in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock(pub u64);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let second = self.0 / 1000 % 86_400;
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+        write!(f, "{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
     }
 }
 
@@ -112,6 +121,27 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(seconds * 1000), "{text}");
             assert_eq!(Utc(seconds * 1000 + 999).to_string(), text.replace('T', " "));
+        }
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let leap =
+            |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for since in 0..200_000 {
+            assert_eq!((date(since), days(year, month, day)), ((year, month, day), Some(since)));
+            let last = match month {
+                2 => 28 + u64::from(leap(year)),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            assert_eq!(days(year, month, last + 1), None);
+            (year, month, day) = match (month, day == last) {
+                (12, true) => (year + 1, 1, 1),
+                (_, true) => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
         }
     }
 

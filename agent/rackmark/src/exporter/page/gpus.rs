@@ -8,10 +8,10 @@ use rackmark_model::{Bytes, Celsius, MigInstance, Milliwatts, NoData, Reading};
 use super::html::Html;
 use super::render::{badges, shape};
 use super::sparkline::{Extent, Scale, is_gap, sparkline};
-use super::time::Span;
 use super::view::{DriverView, GpuView, View};
 use super::words::{Gib, OrUnknown, OrWhy, Size, Why, profile, state, verdict, whole};
 use crate::sampling::trends::{POINT_MS, POINTS, Trend};
+use crate::utc::Span;
 
 /// Bottom of the temperature scale, in tenths of a degree: idle GPUs are a little above.
 const COOL: i32 = 200;

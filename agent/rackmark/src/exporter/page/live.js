@@ -71,7 +71,7 @@
       root.dataset.updates = ++updates;
       say('live', 'Live');
     } catch {
-      say('stale', `Stale: no answer since ${main().dataset.now} UTC`);
+      say('stale', `Stale: no answer since ${main().dataset.now}Z`);
     } finally {
       clearTimeout(alarm);
       busy = false;

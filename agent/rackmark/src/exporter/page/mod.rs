@@ -8,7 +8,6 @@ mod gpus;
 mod html;
 mod render;
 mod sparkline;
-mod time;
 mod view;
 mod words;
 

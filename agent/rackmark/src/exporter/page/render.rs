@@ -7,9 +7,9 @@ use rackmark_model::{GpuState, Verdict};
 
 use super::gpus;
 use super::html::Html;
-use super::time::{Clock, Span, Utc};
 use super::view::{BrokerView, ConditionView, DriverView, GpuView, KernelLogView, Place, SpoolView, View};
 use super::words::{OrUnknown, Size, severity, state};
+use crate::utc::{Clock, Span, Utc};
 
 /// Looks of the page; its hash is in the policy.
 pub const STYLE: &str = include_str!("style.css");
@@ -123,7 +123,7 @@ fn title(html: &mut Html, view: &View<'_>) {
         html.put([(" <span>", &view.reason)], "</span>");
     }
     html.raw("</p><p class=\"when\">");
-    html.put([("<span class=\"vh\">As of </span><time>", &Utc(view.now_unix_ms))], " UTC</time>");
+    html.put([("<span class=\"vh\">As of </span><time>", &Utc(view.now_unix_ms))], "</time>");
     match view.sample_age_ms {
         Some(age) => html.put([("<br>newest sample ", &Age(age))], ""),
         None => html.raw("<br>no sample yet"),
@@ -237,7 +237,7 @@ fn one_condition(html: &mut Html, condition: &ConditionView<'_>, now_unix_ms: u6
     if condition.key != 0 {
         html.put([(" ", &condition.key)], "");
     }
-    html.put([("</code> <br><time>", &Utc(condition.since_unix_ms))], " UTC</time> <br>");
+    html.put([("</code> <br><time>", &Utc(condition.since_unix_ms))], "</time> <br>");
     html.text(Age(now_unix_ms.saturating_sub(condition.since_unix_ms)));
     html.raw(if condition.acknowledged { " <br><b>acknowledged</b></p></li>" } else { "</p></li>" });
 }

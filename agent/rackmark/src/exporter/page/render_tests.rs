@@ -340,7 +340,7 @@ fn conditions_stand_worst_first_with_their_place_action_and_age() {
         "<a href=\"#gpu-3\">GPU 3</a>",
         "<b>reboot the node</b>",
         "<code>xid 79</code>",
-        "2026-11-27 03:03:11 UTC",
+        "2026-11-27 03:03:11Z",
         "2 h 14 min ago",
     ] {
         assert!(lost.contains(part), "{part} in {lost}");
