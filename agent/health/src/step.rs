@@ -419,7 +419,8 @@ fn words_of(incident: &Incident) -> String {
         let name = incident.process.as_deref().unwrap_or("unknown");
         words.push_str(&format!(" (process {pid}, {name})"));
     }
-    cut(words.trim())
+    // Without words of the kernel, what names the instance ends here.
+    cut(words.trim().trim_end_matches(':'))
 }
 
 fn take_sxid(

@@ -323,7 +323,7 @@ fn a_check_is_quick_and_an_agent_that_is_not_there_is_unknown() -> Outcome<()> {
     let gone = agent.cli(&["check"])?;
     assert_eq!(gone.status.code(), Some(2));
     let said = String::from_utf8(gone.stdout)?;
-    assert!(said.starts_with("unknown: the agent does not answer"), "{said}");
+    assert!(said.starts_with("unknown: cannot reach the agent at "), "{said}");
     Ok(())
 }
 

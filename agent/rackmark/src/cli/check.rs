@@ -47,7 +47,7 @@ fn judged(answer: Result<Json, AskError>) -> (Json, Code) {
         |reason: String| json!({ "verdict": "unknown", "reason": reason, "exit": Code::Wrong as u8 });
     let answer = answer.unwrap_or_else(|error| match error {
         AskError::Refused(why) => unknown(why),
-        error => unknown(format!("the agent does not answer: {}", chain(&error))),
+        error => unknown(chain(&error)),
     });
     let code = match answer["verdict"].as_str() {
         Some("schedulable") => Code::Ok,
@@ -88,10 +88,7 @@ mod tests {
     #[test]
     fn an_agent_that_does_not_answer_is_unknown_and_said_so() {
         let (answer, code) = judged(Err(AskError::Talk(std::io::ErrorKind::TimedOut.into())));
-        assert_eq!(
-            line(&answer),
-            "unknown: the agent does not answer: the agent did not answer: timed out\n"
-        );
+        assert_eq!(line(&answer), "unknown: the agent did not answer: timed out\n");
         assert_eq!(code, Code::Wrong);
         let (answer, code) = judged(Err(AskError::Refused("no GPU is called \"9\"".to_owned())));
         assert_eq!((line(&answer).as_str(), code), ("unknown: no GPU is called \"9\"\n", Code::Wrong));

@@ -231,10 +231,7 @@ fn mig_row(mig: &Json) -> Vec<Cell> {
         (Some(used), Some(total)) => format!("{used:.0}/{total:.0} GiB"),
         _ => "-".to_owned(),
     };
-    let mut row = vec![
-        Cell::text(""),
-        Cell::text(format!("  MIG {} {}", ids(mig), mig["profile"].as_str().unwrap_or("-"))),
-    ];
+    let mut row = vec![Cell::text(""), Cell::text(format!("  MIG {} {}", ids(mig), profile(mig)))];
     // State, verdict and utilisation are the whole GPU's.
     row.extend([""; 3].map(Cell::text));
     row.push(Cell::number(memory));
@@ -252,6 +249,12 @@ fn ids(mig: &Json) -> String {
     }
 }
 
+/// `3g.40gb`, of the name that the driver gives: `NVIDIA H100 80GB HBM3 MIG 3g.40gb`.
+fn profile(mig: &Json) -> &str {
+    let name = mig["profile"].as_str().unwrap_or("-");
+    name.rsplit_once("MIG ").map_or(name, |(_, profile)| profile)
+}
+
 const GIB: f64 = (1u64 << 30) as f64;
 
 #[cfg(test)]
@@ -262,7 +265,7 @@ mod tests {
 
     #[test]
     fn mig_instances_stand_below_their_gpu() {
-        let mig = json!({ "index": 1, "gpu_instance": 7, "compute_instance": 0, "profile": "1g.18gb", "uuid": "MIG-1", "memory_used_bytes": 1u64 << 30, "memory_total_bytes": 18u64 << 30 });
+        let mig = json!({ "index": 1, "gpu_instance": 7, "compute_instance": 0, "profile": "NVIDIA H200 MIG 1g.18gb", "uuid": "MIG-1", "memory_used_bytes": 1u64 << 30, "memory_total_bytes": 18u64 << 30 });
         let whole =
             json!({ "slot": 0, "name": "H200", "standing": "answering", "readings": {}, "mig": [mig] });
         let other = json!({ "slot": 1, "name": "H200", "standing": "answering", "readings": {}, "mig": [] });

@@ -52,17 +52,28 @@ pub fn ask(path: &Path, verb: &Verb) -> Result<Json, AskError> {
 /// # Errors
 /// [`AskError`].
 pub fn ask_within(path: &Path, verb: &Verb, patience: Duration) -> Result<Json, AskError> {
-    let failed = |source| AskError::Connect { path: path.to_owned(), source };
+    let failed = |source| AskError::Connect { path: path.to_owned(), source: timely(source, patience) };
+    let broke_off = |source| AskError::Talk(timely(source, patience));
     let mut stream = connect(path, patience).map_err(failed)?;
     stream.set_read_timeout(Some(patience)).map_err(failed)?;
     let mut request = serde_json::to_vec(verb).map_err(AskError::Parse)?;
     request.push(b'\n');
-    stream.write_all(&request).map_err(AskError::Talk)?;
+    stream.write_all(&request).map_err(broke_off)?;
     let mut line = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).map_err(AskError::Talk)?;
+    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).map_err(broke_off)?;
     match serde_json::from_str(&line).map_err(AskError::Parse)? {
         Answer::Ok(value) => Ok(value),
         Answer::Refused(why) => Err(AskError::Refused(why)),
+    }
+}
+
+/// A socket whose time is up says that it would block; that tells a person nothing.
+fn timely(error: io::Error, patience: Duration) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("not within {:.1} s", patience.as_secs_f64()))
+        }
+        _ => error,
     }
 }
 
@@ -91,7 +102,7 @@ mod tests {
         let patience = Duration::from_millis(20);
         let began = Instant::now();
         let error = ask_within(&path, &Verb::Status, patience).expect_err("nobody answers");
-        assert!(matches!(error, AskError::Talk(_)), "{error:?}");
+        assert_eq!(crate::exit::chain(&error), "the agent did not answer: not within 0.0 s");
         // Until its queue is full, which is a matter of the system's limit.
         let mut waiting = Vec::new();
         let full = loop {
