@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rackmark_health::{
-    Code, Effect, Input, Instance, Recovery, Standing, Transition, Verb, Witness, XidReport,
+    Code, Condition, Effect, Input, Instance, Recovery, Standing, Transition, Verb, Witness, XidReport,
 };
 use rackmark_model::{
     Celsius, Count, GpuState, Millijoules, Milliwatts, Nanoseconds, NoData, Percent, Verdict,
@@ -113,7 +113,7 @@ const RULES: [Rule; 6] = [
         hold: MINUTE,
         of_the_moment: true,
         set: |card, to| {
-            card.fast.utilization_memory = Ok(Percent(if to == Reading::Wrong { 101 } else { 1 }))
+            card.fast.utilization_memory = Ok(Percent(if to == Reading::Wrong { 101 } else { 1 }));
         },
     },
 ];
@@ -166,10 +166,13 @@ impl Naive {
     }
 }
 
+/// What a condition is told under: GPU, code, key, MIG instance.
+type Name = (Option<u8>, Code, u32, Option<(u32, Option<u32>)>);
+
 /// What was said so far must fit together.
 #[derive(Default)]
 struct Told {
-    shown: BTreeSet<(Option<u8>, Code, u32, Option<(u32, Option<u32>)>)>,
+    shown: BTreeSet<Name>,
     verdicts: BTreeMap<Option<u8>, Verdict>,
     states: BTreeMap<u8, GpuState>,
 }
@@ -401,7 +404,7 @@ fn look(
                 naive.look(rule, now);
             }
             let stands =
-                world.condition(u8::try_from(slot).ok(), rule.code, 0).is_some_and(|one| one.counts());
+                world.condition(u8::try_from(slot).ok(), rule.code, 0).is_some_and(Condition::counts);
             prop_assert_eq!(stands, naive.shown, "GPU {}: {:?}, {:?}", slot, rule.code, naive);
         }
     }

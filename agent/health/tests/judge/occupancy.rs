@@ -264,3 +264,13 @@ fn time_is_credited_to_the_state_that_held_and_gaps_to_none() {
     assert_eq!(gpu.availability_ms, [15_000, 608_000, 0, 0, 0]);
     assert_eq!(gpu.state_ms.iter().sum::<u64>(), gpu.availability_ms.iter().sum::<u64>());
 }
+
+#[test]
+fn a_gpu_that_appears_later_is_credited_from_then_on() {
+    let mut world = World::new(1);
+    world.cards.push(crate::world::Card::healthy(1));
+    world.after(10 * SECOND);
+    assert_eq!(world.state.gpus[1].state_ms, [0; 11]);
+    world.after(10 * SECOND);
+    assert_eq!(world.state.gpus[1].state_ms[GpuState::Free as usize], 10_000);
+}

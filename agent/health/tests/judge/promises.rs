@@ -207,3 +207,21 @@ fn acknowledging_marks_what_the_readings_say_and_refuses_what_does_not_stand() {
     }
     assert!(world.verb(&Verb::Acknowledge { slot: Some(1), condition: "all" }).is_err());
 }
+
+#[test]
+fn the_reason_names_the_cause_and_then_what_matters_more() {
+    let mut world = World::new(2);
+    world.cards[0].inventory().fabric_state = Ok("not_started".to_owned());
+    world.looks(SECOND, 2 * MINUTE);
+    assert_eq!(world.reason(0), "NVLink fabric is not ready (not started)");
+    world.host.as_mut().expect("host").fabric_manager = Some(false);
+    world.looks(SECOND, 2 * MINUTE);
+    assert_eq!(world.reason(0), "nvidia-fabricmanager does not run", "the younger one is the cause");
+
+    let mut world = World::new(1);
+    world.cards[0].slow().remapped_rows_pending = Ok(true);
+    world.after(MINUTE);
+    world.cards[0].nvlinks[2].active = Ok(false);
+    world.after(MINUTE);
+    assert_eq!(world.reason(0), "NVLink is down (link 2)", "critical before warning");
+}

@@ -309,6 +309,24 @@ fn a_short_throttle_at_the_start_is_no_share_of_five_minutes() {
 }
 
 #[test]
+fn a_throttle_that_goes_on_outlives_a_restart_of_the_daemon() {
+    let mut world = World::new(1);
+    let looks = |world: &mut World, seconds: std::ops::Range<u64>| {
+        for second in seconds {
+            world.cards[0].fast.hw_thermal_time = Ok(Nanoseconds(second * 60_000_000));
+            world.after(SECOND);
+        }
+    };
+    looks(&mut world, 1..400);
+    assert!(world.shows(Code::ThrottleHwThermal), "6 %");
+    world.restart();
+    world.said.clear();
+    looks(&mut world, 400..800);
+    assert_eq!(cleared(&world.said, Code::ThrottleHwThermal), None, "a part of five minutes says nothing");
+    assert!(world.shows(Code::ThrottleHwThermal));
+}
+
+#[test]
 fn a_driver_throttle_is_hidden_behind_the_hardware_s() {
     let mut world = World::new(1);
     for second in 1..=120 {
@@ -501,6 +519,14 @@ fn what_another_driver_has_is_judged_no_more() {
     assert_eq!(cleared(&said, Code::TemperatureHigh), Some(ClearedBy::Expired));
     assert!(world.shows(Code::RowRemapPending), "that belongs to the card");
     assert_eq!(world.verdict(0), Verdict::Unknown);
+    for gone in [Standing::Absent(NoData::GpuLost), Standing::Unresponsive("nvmlDeviceGetName")] {
+        world.cards[0].standing = gone;
+        world.after(SECOND);
+        assert_eq!(world.verdict(0), Verdict::Unusable);
+        world.cards[0].standing = Standing::Absent(NoData::HandedOver);
+        world.after(SECOND);
+        assert_eq!(world.verdict(0), Verdict::Unknown, "it is not lost: another driver has it");
+    }
 }
 
 #[test]

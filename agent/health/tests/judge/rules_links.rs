@@ -14,7 +14,9 @@ fn a_link_is_down_only_after_it_was_up() {
     assert!(world.conditions(Some(0)).is_empty(), "a link that never was up on this board");
     world.cards[0].nvlinks[4].active = Ok(false);
     world.after(MINUTE);
-    assert!(world.condition(Some(0), Code::NvlinkDown, 4).is_some_and(|one| one.is_visible()));
+    assert!(
+        world.condition(Some(0), Code::NvlinkDown, 4).is_some_and(rackmark_health::Condition::is_visible)
+    );
     assert_eq!((world.conditions(Some(0)).len(), world.verdict(0)), (1, Verdict::Draining));
     world.restart();
     world.after(MINUTE);
@@ -47,7 +49,11 @@ fn one_replay_or_one_recovery_is_an_error() {
         let one = &mut world.cards[0].nvlinks[7];
         *(if recovery { &mut one.recovery_errors } else { &mut one.replay_errors }) = Ok(1);
         world.after(MINUTE);
-        assert!(world.condition(Some(0), Code::NvlinkErrors, 7).is_some_and(|one| one.is_visible()));
+        assert!(
+            world
+                .condition(Some(0), Code::NvlinkErrors, 7)
+                .is_some_and(rackmark_health::Condition::is_visible)
+        );
         assert_eq!(world.conditions(Some(0)).len(), 1, "the other links are fine");
         world.looks(MINUTE, 10 * MINUTE);
         assert!(world.shows(Code::NvlinkErrors), "ten minutes without one are not over");

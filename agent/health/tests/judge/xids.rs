@@ -443,3 +443,42 @@ fn xid_counts_are_worth_keeping_and_looks_are_not() {
     world.look();
     assert!(world.state.revision > before);
 }
+
+#[test]
+fn xids_of_days_leave_room_for_readings() {
+    let mut world = World::new(1);
+    world.cards[0].slow().recovery_action = Err(NoData::NotSupported);
+    for instance in 0..7 {
+        for code in 1..=172 {
+            let one = report(&world, code, Witness::KernelLog, mig(instance, None));
+            world.tell(Input::Xid(&one));
+        }
+        world.after(MINUTE);
+    }
+    assert_eq!(world.conditions(Some(0)).len(), 192);
+    world.cards[0].nvlinks.iter_mut().for_each(|link| link.active = Ok(false));
+    world.after(SECOND);
+    assert_eq!(world.conditions(Some(0)).len(), 192 + 18);
+}
+
+#[test]
+fn a_reading_of_the_same_moment_takes_nothing_back() {
+    let mut world = World::new(1);
+    world.cards[0].slow().recovery_action = Ok("reset".to_owned());
+    world.after(MINUTE);
+    world.driver_wants(0, Recovery::Reboot);
+    world.xid(0, 48);
+    world.cards[0].slow().recovery_action = Ok("none".to_owned());
+    world.after(5 * SECOND);
+    let asked = world.condition(Some(0), Code::RecoveryAction, 0).expect("it still asks");
+    assert_eq!(asked.action, Action::RebootNode);
+    assert!(world.shows(Code::Xid));
+}
+
+#[test]
+fn what_the_driver_wanted_before_a_reset_is_forgotten_with_it() {
+    let mut world = World::new(1);
+    world.driver_wants(0, Recovery::Reset);
+    world.cards[0].fast.energy_total = Ok(Millijoules(10));
+    assert_eq!(cleared(&world.after(SECOND), Code::RecoveryAction), Some(ClearedBy::Recovered));
+}
