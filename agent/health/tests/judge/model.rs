@@ -256,7 +256,14 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Restart),
         1 => Just(Op::Reboot),
     ];
-    proptest::collection::vec(op, 1..120)
+    // A reading, some time, a look: what the rules live on.
+    let reading =
+        prop_oneof![3 => Just(Reading::Wrong), 2 => Just(Reading::Fine), 1 => Just(Reading::Absent)];
+    let pass = prop_oneof![Just(SECOND), Just(30 * SECOND), Just(MINUTE), 0..100_000_u64];
+    let watched = (0..GPUS, prop_oneof![3 => Just(2), 1 => 0..RULES.len()], reading, pass)
+        .prop_map(|(gpu, rule, to, ms)| vec![Op::Read(gpu, rule, to), Op::Pass(ms), Op::Look]);
+    let some = prop_oneof![2 => op.prop_map(|op| vec![op]), 1 => watched];
+    proptest::collection::vec(some, 1..120).prop_map(|some| some.concat())
 }
 
 /// Readings that no rule of the model looks at, with any value.

@@ -225,3 +225,109 @@ fn the_reason_names_the_cause_and_then_what_matters_more() {
     world.after(MINUTE);
     assert_eq!(world.reason(0), "NVLink is down (link 2)", "critical before warning");
 }
+
+#[test]
+fn a_card_on_the_shelf_does_not_keep_what_passes() {
+    let mut world = World::new(1);
+    world.xid(0, 13);
+    let old = world.cards[0].serial.replace("new".to_owned());
+    world.after(SECOND);
+    world.restart();
+    world.after(SECOND);
+    world.cards[0].serial = old;
+    world.after(SECOND);
+    assert!(world.shows(Code::Xid));
+    let said = world.looks(MINUTE, 10 * MINUTE);
+    assert_eq!(cleared(&said, Code::Xid), Some(ClearedBy::Expired));
+}
+
+#[test]
+fn another_card_is_not_measured_by_the_one_before() {
+    let mut world = World::new(1);
+    world.after(MINUTE);
+    world.cards[0] = Card::healthy(9);
+    world.cards[0].nvlinks[3].replay_errors = Ok(100);
+    world.cards[0].nvlinks[4].active = Ok(false);
+    world.cards[0].slow().retired_pages_double_bit = Ok(rackmark_model::Count(20));
+    let revision = world.state.revision;
+    world.after(MINUTE);
+    assert!(world.conditions(Some(0)).is_empty(), "{:?}", world.conditions(Some(0)));
+    assert!(world.state.revision > revision);
+}
+
+#[test]
+fn what_a_card_is_and_had_is_worth_keeping() {
+    let mut world = World::before_the_first_look(1);
+    let serial = world.cards[0].serial.take();
+    world.cards[0].nvlinks[17].active = Ok(false);
+    world.look();
+    world.after(SECOND);
+    for change in 0..3 {
+        let revision = world.state.revision;
+        match change {
+            0 => world.cards[0].serial.clone_from(&serial),
+            1 => world.cards[0].nvlinks[17].active = Ok(true),
+            _ => world.cards[0].slow().retired_pages_double_bit = Ok(rackmark_model::Count(1)),
+        }
+        world.after(SECOND);
+        assert!(world.state.revision > revision, "change {change}");
+        let revision = world.state.revision;
+        world.after(SECOND);
+        assert_eq!(world.state.revision, revision, "change {change}, once");
+    }
+}
+
+#[test]
+fn the_node_is_judged_by_its_gpus_and_by_what_stands_against_itself() {
+    let node = |world: &World| (world.state.verdict.verdict, world.state.verdict.reason.clone());
+    let mut world = World::new(2);
+    assert_eq!(node(&world), (Verdict::Schedulable, String::new()));
+    world.spool_trouble = "no space";
+    world.look();
+    let warned = "records are not kept on disk (no space)".to_owned();
+    assert_eq!(node(&world), (Verdict::Schedulable, warned));
+    world.expected_gpus = Some(3);
+    world.look();
+    assert_eq!(node(&world), (Verdict::Draining, "a GPU is missing (2 of 3)".to_owned()));
+    world.verb(&Verb::Drain { slot: None, reason: "soon enough" }).expect("drained");
+    assert_eq!(node(&world), (Verdict::Draining, "2 of 2 GPUs are draining, first GPU 0".to_owned()));
+    assert_eq!(world.reason(1), "drained: soon enough");
+    world.verb(&Verb::Drain { slot: None, reason: "soon" }).expect("drained");
+    assert_eq!(world.reason(1), "drained: soon");
+    world.xid(1, 79);
+    assert_eq!(node(&world), (Verdict::Draining, "1 of 2 GPUs are unusable, first GPU 1".to_owned()));
+    world.xid(0, 79);
+    assert_eq!(node(&world), (Verdict::Unusable, "2 of 2 GPUs are unusable, first GPU 0".to_owned()));
+    world.driver_up = None;
+    world.look();
+    assert_eq!(world.state.verdict.verdict, Verdict::Unknown);
+    let mut world = World::new(0);
+    assert_eq!(node(&world), (Verdict::Unknown, "no GPU is known".to_owned()));
+    world.driver_up = None;
+    world.look();
+    assert_eq!(node(&world), (Verdict::Unknown, "the driver does not answer".to_owned()));
+}
+
+#[test]
+fn a_warning_is_named_on_a_schedulable_gpu_and_a_mere_note_is_not() {
+    let mut world = World::new(1);
+    world.cards[0].inventory().mig_pending_enabled = Ok(true);
+    world.looks(SECOND, 2 * MINUTE);
+    assert!(world.shows(Code::ModePending));
+    assert_eq!((world.verdict(0), world.reason(0)), (Verdict::Schedulable, ""));
+    world.cards[0].slow().remap_banks_none = Ok(rackmark_model::Count(3));
+    world.after(SECOND);
+    assert_eq!(world.reason(0), "a memory bank has no spare row left (3 banks)");
+}
+
+#[test]
+fn what_is_hidden_is_not_acknowledged_unseen() {
+    let mut world = World::new(1);
+    world.cards[0].slow().remapped_rows_failed = Ok(true);
+    world.cards[0].slow().remapped_rows_pending = Ok(true);
+    world.after(SECOND);
+    world.verb(&Verb::Acknowledge { slot: Some(0), condition: "all" }).expect("one is shown");
+    let noted =
+        |world: &World, code| world.condition(Some(0), code, 0).expect("stands").acknowledged.is_some();
+    assert!(noted(&world, Code::RowRemapFailed) && !noted(&world, Code::RowRemapPending));
+}

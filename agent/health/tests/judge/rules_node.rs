@@ -64,6 +64,15 @@ fn samples_that_do_not_come() {
     assert!(!world.node_shows(Code::SamplingStale));
     world.after(SECOND);
     assert!(world.node_shows(Code::SamplingStale), "no sample since the daemon began");
+
+    let mut world = World::before_the_first_look(1);
+    world.now.boot_ms = MINUTE;
+    world.begin();
+    world.sampled = false;
+    world.looks(SECOND, MINUTE - SECOND);
+    assert!(!world.node_shows(Code::SamplingStale), "a driver may take its time after a boot");
+    world.after(SECOND);
+    assert!(world.node_shows(Code::SamplingStale));
 }
 
 #[test]

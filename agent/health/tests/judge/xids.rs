@@ -47,8 +47,10 @@ fn two_witnesses_in_either_order_are_one_incident() {
             assert!(incidents(&said).is_empty() && raised(&said, Code::Xid) == 0, "{apart} ms");
             assert_eq!(errors(&world, 79), (1, 1), "{apart} ms");
             assert_eq!(world.condition(Some(0), Code::Xid, 79).expect("stands").detail, "words on 79");
+            let last_unix_ms = world.now.unix_ms;
             let said = world.after(MINUTE);
             let ended = ended(&said);
+            assert_eq!(ended[0].last_unix_ms, last_unix_ms);
             assert_eq!((ended[0].by_driver, ended[0].by_kernel_log, ended[0].first_witness), (1, 1, first));
         }
     }
@@ -438,6 +440,7 @@ fn xid_counts_are_worth_keeping_and_looks_are_not() {
     }
     assert!(world.state.revision >= before + 2);
     // A condition that nobody sees yet has its beginning to lose.
+    world.look();
     let before = world.state.revision;
     world.cards[0].fast.temperature_margin = Ok(Celsius(0));
     world.look();
@@ -481,4 +484,25 @@ fn what_the_driver_wanted_before_a_reset_is_forgotten_with_it() {
     world.driver_wants(0, Recovery::Reset);
     world.cards[0].fast.energy_total = Ok(Millijoules(10));
     assert_eq!(cleared(&world.after(SECOND), Code::RecoveryAction), Some(ClearedBy::Recovered));
+}
+
+#[test]
+fn cleanups_of_two_instances_are_not_each_other_s_cause() {
+    let mut world = World::new(1);
+    for instance in [mig(1, Some(0)), mig(2, Some(0))] {
+        let one = report(&world, 45, Witness::KernelLog, instance);
+        world.take(&one);
+    }
+    assert_eq!(errors(&world, 45), (2, 2));
+}
+
+#[test]
+fn an_unknown_address_is_one_however_it_is_written() {
+    let mut world = World::new(1);
+    for (text, witness) in [("0000:f1:00", Witness::KernelLog), ("00000000:F1:00.0", Witness::Driver)] {
+        let address = "00000000:F1:00.0".parse().ok();
+        let one = XidReport { address, address_text: text.to_owned(), ..world.report(None, 79, witness) };
+        world.take(&one);
+    }
+    assert_eq!((world.state.incidents.open().len(), world.state.incidents.counts[&79].errors), (1, 1));
 }
