@@ -499,12 +499,8 @@ impl Condition {
     }
 
     fn is_quiet(&self, now: Now) -> bool {
-        let quiet_ms = match (self.lasts, self.code.entry().ends) {
-            (Some(Lasts::Minutes(minutes)), _) => u64::from(minutes) * MINUTE_MS,
-            (Some(_), _) => return false,
-            (None, Ends::QuietFor(quiet_ms)) => quiet_ms,
-            (None, _) => return false,
-        };
+        let Some(Lasts::Minutes(minutes)) = self.lasts else { return false };
+        let quiet_ms = u64::from(minutes) * MINUTE_MS;
         // After a restart the time begins anew: rather too long than too short.
         self.timers.held_boot_ms.is_some_and(|held| now.since(held) >= quiet_ms)
     }

@@ -216,8 +216,7 @@ fn of_node<'a>(state: &'a State, node: &NodeView<'a>, gpus: usize) -> (Verdict, 
             || state.gpus.iter().take(gpus).enumerate().filter(|(_, gpu)| gpu.verdict.verdict == verdict);
         let Some((first, gpu)) = judged().next() else { continue };
         let count = judged().count();
-        let all = count == gpus && verdict != Verdict::Draining;
-        let of_all = if all { verdict } else { Verdict::Draining };
+        let of_all = if count == gpus { verdict } else { Verdict::Draining };
         return (of_all, Why::Gpus { verdict, count, first, why: &gpu.verdict.reason });
     }
     match worst {

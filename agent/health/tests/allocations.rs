@@ -1,72 +1,43 @@
 //! What a look costs while nothing changes: no allocation, and little time.
 //!
-//! A program of its own, because it counts every allocation of the process.
-
-#![expect(unsafe_code, reason = "the only way to count allocations is to be the allocator")]
+//! A program of its own, because every allocation of the process is counted.
 
 mod world;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Instant;
 
+use allocation_counter::measure;
 use rackmark_health::{Code, Verb};
 use rackmark_model::{Celsius, Nanoseconds};
 
 use world::{MINUTE, SECOND, World};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`, which is the system's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
 /// Allocations of this many looks, a second apart, with counters and temperatures that move.
 fn allocations_of(world: &mut World, looks: u64) -> u64 {
     let mut out = Vec::new();
-    let before = ALLOCATIONS.get();
-    for at in 0..looks {
-        world.pass(SECOND);
-        for card in &mut world.cards {
-            card.fast.temperature_gpu = Ok(Celsius(40 + i32::try_from(at % 20).expect("small")));
-            card.fast.sw_power_cap_time = Ok(Nanoseconds(at * 1_000_000));
-            for link in &mut card.nvlinks {
-                link.transmit_bytes_total = Ok(at);
+    let counted = measure(|| {
+        for at in 0..looks {
+            world.pass(SECOND);
+            for card in &mut world.cards {
+                card.fast.temperature_gpu = Ok(Celsius(40 + i32::try_from(at % 20).expect("small")));
+                card.fast.sw_power_cap_time = Ok(Nanoseconds(at * 1_000_000));
+                for link in &mut card.nvlinks {
+                    link.transmit_bytes_total = Ok(at);
+                }
             }
+            world.look_into(&mut out);
         }
-        world.look_into(&mut out);
-    }
+    });
     assert!(out.is_empty(), "nothing changes: {out:?}");
-    ALLOCATIONS.get() - before
+    counted.count_total
 }
 
 #[test]
 fn a_look_at_eight_healthy_gpus_allocates_nothing() {
     let mut world = World::new(8);
     assert_eq!(allocations_of(&mut world, 1000), 0);
-    let counted = {
-        let before = ALLOCATIONS.get();
-        drop(std::hint::black_box(Box::new(7)));
-        ALLOCATIONS.get() - before
-    };
-    assert_eq!(counted, 1, "the counter counts");
+    let counted = measure(|| drop(std::hint::black_box(Box::new(7))));
+    assert_eq!(counted.count_total, 1, "the counter counts");
 }
 
 #[test]

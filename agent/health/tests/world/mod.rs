@@ -136,26 +136,15 @@ impl Card {
         self.inventory.as_mut().expect("an inventory")
     }
 
-    pub fn views(cards: &[Self]) -> Vec<GpuView<'_>> {
-        let view = |(at, card)| GpuView::of(at, card);
-        cards.iter().enumerate().map(view).collect()
-    }
-}
-
-trait Of<'a> {
-    fn of(at: usize, card: &'a Card) -> Self;
-}
-
-impl<'a> Of<'a> for GpuView<'a> {
-    fn of(at: usize, card: &'a Card) -> Self {
-        Self {
+    fn view(&self, at: usize) -> GpuView<'_> {
+        GpuView {
             slot: u8::try_from(at).expect("a slot"),
-            serial: card.serial.as_deref(),
-            standing: card.standing,
-            fast: &card.fast,
-            slow: card.slow.as_ref().map(|(slow, taken)| (slow, *taken)),
-            nvlinks: &card.nvlinks,
-            inventory: card.inventory.as_ref(),
+            serial: self.serial.as_deref(),
+            standing: self.standing,
+            fast: &self.fast,
+            slow: self.slow.as_ref().map(|(slow, taken)| (slow, *taken)),
+            nvlinks: &self.nvlinks,
+            inventory: self.inventory.as_ref(),
         }
     }
 }
@@ -376,7 +365,7 @@ impl rackmark_health::Gpus for Shown<'_> {
     }
 
     fn gpu(&self, at: usize) -> GpuView<'_> {
-        GpuView::of(at, &self.0[at])
+        self.0[at].view(at)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use rackmark_health::{Now, Transition};
+use rackmark_health::{Input, Now, Transition};
 use rackmark_model::ipc::{GPUS_MAX, SamplerReport};
 use rackmark_model::readings::{Fast, Inventory};
 use rackmark_model::{
@@ -303,7 +303,9 @@ impl Roster {
             SamplerReport::Driver(info) => {
                 let version = info.driver_version.clone().unwrap_or_else(|why| why.to_string());
                 self.driver = Some(info.clone());
-                self.driver_cause = None;
+                if self.driver_cause.take().is_some() {
+                    self.tell(Input::DriverLoaded, now, &mut changes);
+                }
                 changes.push(Change::DriverBack { version });
             }
             SamplerReport::NoDriver { cause } => {
