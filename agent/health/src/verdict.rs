@@ -193,8 +193,9 @@ fn of_gpu<'a>(
     if let Some(drained) = &gpu.occupancy.drained {
         return (Verdict::Draining, Why::Drained(&drained.reason));
     }
-    match worst {
-        Some(worst) if worst.severity >= Severity::Warning => (Verdict::Schedulable, Why::Condition(worst)),
+    // What stands against the node and holds nothing back is not this GPU's.
+    match self::worst([&gpu.conditions]) {
+        Some(own) if own.severity >= Severity::Warning => (Verdict::Schedulable, Why::Condition(own)),
         _ => (Verdict::Schedulable, Why::Nothing),
     }
 }

@@ -65,9 +65,15 @@ const RULES: &[Rule] = &[
         reason: "the simulator shares only the C ABI with what it tests",
     },
     Rule {
+        krate: "rackmark-sim-broker",
+        may: &[],
+        never: &["rackmark-model", "rackmark-feed"],
+        reason: "the demo's broker is a stranger to the agent, and never packaged",
+    },
+    Rule {
         krate: "rackmark",
         may: &["rackmark-model", "rackmark-hardware", "rackmark-health", "rackmark-feed", "rackmark-spool"],
-        never: &["nvml-wrapper", "nvml-wrapper-sys", "cudarc", "libloading"],
+        never: &["nvml-wrapper", "nvml-wrapper-sys", "cudarc", "libloading", "rumqttd"],
         reason: "the daemon never maps an NVIDIA library",
     },
     Rule {

@@ -5,7 +5,6 @@ mod check;
 mod check_config;
 mod completions;
 mod conditions;
-#[cfg(feature = "demo")]
 mod demo;
 mod doctor;
 mod duration;
@@ -83,8 +82,7 @@ struct WebConfigFile {
 enum Command {
     /// Run the agent (what the service does).
     Run(run::Options),
-    /// Run the agent with an embedded broker and show what a consumer sees.
-    #[cfg(feature = "demo")]
+    /// Run the agent with a broker of its own and show what a consumer sees.
     Demo(demo::Options),
     /// Read every GPU once, without a running agent.
     Sample(sample::Options),
@@ -140,7 +138,6 @@ enum FeedCommand {
 pub fn run(arguments: Arguments) -> Result<Code, Failure> {
     match arguments.command {
         Command::Run(options) => run::run(&options),
-        #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options),
         Command::Sample(options) => sample::run(&options),
         Command::Status(options) => status::run(&options),

@@ -1,4 +1,4 @@
-//! `rackmark demo`: the shipped agent as a child process, an embedded broker,
+//! `rackmark demo`: the shipped agent and a broker as child processes,
 //! and an independent consumer whose view is what is shown.
 
 mod broker;
@@ -76,7 +76,7 @@ fn free_port() -> Result<u16, Failure> {
 
 async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     let (mqtt, metrics) = (free_port()?, free_port()?);
-    broker::start(mqtt)?;
+    let _broker = broker::start(mqtt)?;
     let config = folder.0.join("rackmark.toml");
     fs::write(&config, configuration(options, &folder.0, mqtt, metrics))
         .map_err(|error| Failure::new(Code::Unavailable, error))?;
