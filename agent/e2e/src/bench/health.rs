@@ -112,7 +112,7 @@ fn mismatches(scrape: &str) -> Outcome<usize> {
         let stands =
             scrape.lines().filter(|line| line.starts_with("rackmark_gpu_condition{") && line.contains(&key));
         if !stands.clone().any(|line| line.contains(&right)) {
-            let found = stands.map(|line| line.to_owned()).collect::<Vec<_>>().join("\n");
+            let found = stands.collect::<Vec<_>>().join("\n");
             writeln!(std::io::stderr(), "XID {code} of class {class} should say {action}:\n{found}")?;
             wrong += 1;
         }

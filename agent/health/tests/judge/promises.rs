@@ -290,7 +290,10 @@ fn the_node_is_judged_by_its_gpus_and_by_what_stands_against_itself() {
     world.look();
     assert_eq!(node(&world), (Verdict::Draining, "a GPU is missing (2 of 3)".to_owned()));
     world.verb(&Verb::Drain { slot: None, reason: "soon enough" }).expect("drained");
-    assert_eq!(node(&world), (Verdict::Draining, "GPU 0 and 1 more are draining: drained: soon enough".to_owned()));
+    assert_eq!(
+        node(&world),
+        (Verdict::Draining, "GPU 0 and 1 more are draining: drained: soon enough".to_owned())
+    );
     assert_eq!(world.reason(1), "drained: soon enough");
     world.verb(&Verb::Drain { slot: None, reason: "soon" }).expect("drained");
     assert_eq!(world.reason(1), "drained: soon");
