@@ -153,7 +153,7 @@ catalogue! {
     }
     /// Uncorrected ECC errors since the driver was loaded.
     EccUncorrected = "ecc_uncorrected" {
-        Warning ResetGpu Drain, after NOW, ends Ends::ReadingsFor(NOW), settles false, hidden_by [],
+        Critical ResetGpu Drain, after NOW, ends Ends::ReadingsFor(NOW), settles false, hidden_by [],
         "uncorrected ECC errors", "Data in device memory or in a cache was lost. The work that ran is suspect. Drain the GPU and reset it; replace it if this comes again.",
         "one or more since the driver was loaded (NVML volatile counters)"
     }

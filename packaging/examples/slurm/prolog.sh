@@ -11,7 +11,7 @@ command -v rackmark >/dev/null || exit 0
 IFS=, read -ra gpus <<<"$SLURM_JOB_GPUS"
 for gpu in "${gpus[@]}"; do
   if reason=$(timeout 10 rackmark check --gpu "$gpu" 2>&1); then continue; else code=$?; fi
-  # 1 is draining or degraded: whoever placed the job knew it. From 2 on the job would fail: Slurm requeues it.
+  # 1 is draining: whoever placed the job knew it. From 2 on the job would fail: Slurm requeues it.
   if [ "$code" -ge 2 ]; then
     echo "print GPU $gpu: $reason"
     exit 1

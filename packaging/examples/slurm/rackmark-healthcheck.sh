@@ -6,7 +6,7 @@
 #   HealthCheckInterval=60
 #   HealthCheckNodeState=ANY,CYCLE
 #
-# Slurm drains whole nodes. RACKMARK_DRAIN_FROM=1 (default) drains already when one GPU is draining or degraded;
+# Slurm drains whole nodes. RACKMARK_DRAIN_FROM=1 (default) drains already when one GPU is draining;
 # 2 waits until the node is unusable or unknown, and leaves single GPUs to the prolog.
 set -u
 drain_from=${RACKMARK_DRAIN_FROM:-1}

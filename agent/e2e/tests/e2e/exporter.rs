@@ -1,6 +1,5 @@
 //! The Prometheus endpoint, judged by Prometheus.
 
-use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,7 +8,8 @@ use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::http;
-use rackmark_e2e::process::{Process, free_port, wait_for};
+use rackmark_e2e::process::wait_for;
+use rackmark_e2e::prometheus::Prometheus;
 use rackmark_e2e::sim::Sim;
 
 fn whole() -> Outcome<(Sim, Mosquitto, Agent)> {
@@ -76,37 +76,14 @@ fn the_format_follows_the_accept_header() -> Outcome<()> {
 #[test]
 fn a_real_prometheus_scrapes_it() -> Outcome<()> {
     let (_sim, _broker, agent) = whole()?;
-    let folder = tempfile::TempDir::new()?;
-    let port = free_port()?;
-    let config = folder.path().join("prometheus.yml");
-    fs::write(
-        &config,
-        format!(
-            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: rackmark\n    static_configs:\n      - targets: ['127.0.0.1:{}']\n",
-            agent.metrics
-        ),
-    )?;
-    let mut command = Command::new("prometheus");
-    command
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _prometheus = Process::start(&mut command)?;
-    let ask = |query: &str| {
-        let path = format!("/api/v1/query?query={query}");
-        let answer: serde_json::Value =
-            serde_json::from_str(&http::get(port, &path, "*/*").ok()?.body).ok()?;
-        answer["data"]["result"].as_array().cloned()
-    };
+    let prometheus = Prometheus::start(&[agent.metrics], None)?;
     wait_for("up in Prometheus", Duration::from_secs(20), || {
-        let result = ask("up")?;
+        let result = prometheus.query("up").ok()?;
         (result.first()?["value"][1] == "1").then_some(())
     })?;
-    let powers = ask("rackmark_gpu_power_draw_watts").ok_or("power in Prometheus")?;
+    let powers = prometheus.query("rackmark_gpu_power_draw_watts")?;
     assert_eq!(powers.len(), 7, "seven GPUs answer, one is lost");
-    let joined = ask("rackmark_gpu_up*on(gpu)group_left(uuid)rackmark_gpu_info").ok_or("join")?;
+    let joined = prometheus.query("rackmark_gpu_up * on(gpu) group_left(uuid) rackmark_gpu_info")?;
     assert_eq!(joined.len(), 8);
     Ok(())
 }

@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
     unset(
         "sampler",
         "socket",
-        "\"/run/rackmark/sampler.sock\"",
+        "\"/run/rackmark-sampler.sock\"",
         "Socket on which systemd starts a sampler per connection. This or `program`.",
     ),
     key(
