@@ -300,8 +300,9 @@ impl Conditions {
         match self.list.iter_mut().find(|condition| condition.is(code, key, instance)) {
             Some(known) => {
                 known.timers.began_boot_ms.get_or_insert(now.boot_ms);
-                known.timers.held_boot_ms = Some(now.boot_ms);
-                known.last_unix_ms = now.unix_ms;
+                // One witness may be dated earlier than the other.
+                known.timers.held_boot_ms = known.timers.held_boot_ms.max(Some(now.boot_ms));
+                known.last_unix_ms = known.last_unix_ms.max(now.unix_ms);
                 // As a whole or not at all: the worst that was said, with its own action and end.
                 if (advised.effect, advised.severity) >= (known.effect, known.severity) {
                     known.advise(advised);

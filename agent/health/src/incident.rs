@@ -246,7 +246,7 @@ impl Incidents {
         let before = known.occurrences();
         known.count(report.witness);
         known.last_unix_ms = known.last_unix_ms.max(report.seen_unix_ms);
-        known.last_boot_ms = now.boot_ms;
+        known.last_boot_ms = known.last_boot_ms.max(now.boot_ms);
         let mut words = false;
         if known.text.is_empty() && !report.text.is_empty() {
             known.text = cut(&report.text);

@@ -70,7 +70,10 @@ pub enum Input<'a> {
 /// Takes one step. What changed is added to `out`; nothing is added, and nothing is allocated, where nothing did.
 pub fn step(state: &mut State, input: Input<'_>, now: Now, out: &mut Vec<Transition>) {
     let before = out.len();
-    if !matches!(input, Input::Begin { .. }) {
+    // What is found in the log is dated when it was written; a look, at the present, follows.
+    let dated =
+        matches!(input, Input::Begin { .. } | Input::Xid(_) | Input::SxId { .. } | Input::Recovery { .. });
+    if !dated {
         watch_clock(state, now, out);
     }
     match input {
@@ -115,7 +118,8 @@ fn begin(state: &mut State, boot_id: &str, now: Now, out: &mut Vec<Transition>) 
     for gpu in &mut state.gpus {
         gpu.conditions.wake(now);
     }
-    if state.boot_id == boot_id {
+    // A boot id that could not be read says nothing.
+    if boot_id.is_empty() || state.boot_id == boot_id {
         return;
     }
     let first = state.boot_id.is_empty();

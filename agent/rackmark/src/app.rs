@@ -101,6 +101,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         node_id: node_id.clone(),
         people: announcer.clone(),
         state_dir: config.state_dir.clone(),
+        reading: Arc::new(tokio::sync::Semaphore::new(1)),
     });
     let sampling = Sampling::new(config_now.clone(), roster.clone(), observer, requested);
 

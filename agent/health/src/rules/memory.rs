@@ -93,7 +93,7 @@ fn new_within_a_week(marks: &mut Vec<(u64, u64)>, count: u64, unix_ms: u64) -> u
         marks.remove(0);
     }
     let before = marks.first().map_or(count, |(_, first)| *first);
-    count - before
+    count.saturating_sub(before)
 }
 
 #[cfg(test)]

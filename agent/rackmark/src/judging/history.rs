@@ -47,7 +47,11 @@ impl Entry {
         let slot = slot_of(transition);
         let identity = slot.and_then(|slot| roster.gpu(slot)).map(|gpu| &gpu.identity);
         Self {
-            at_unix_ms: clock::unix_ms(),
+            at_unix_ms: match transition {
+                // Found in a kernel log of days ago, it happened then.
+                Transition::Incident { incident, .. } => incident.first_unix_ms,
+                _ => clock::unix_ms(),
+            },
             slot,
             serial: identity.and_then(|identity| identity.serial.clone()),
             uuid: identity.and_then(|identity| identity.uuid.clone()),

@@ -17,6 +17,8 @@ const CHANGED_MS: u64 = 1_000;
 const UNCHANGED_MS: u64 = 300_000;
 /// History that waits for the disk; what comes on top is counted and dropped.
 const LINES_BYTES_MAX: usize = 1 << 20;
+/// A disk that takes no history is tried again at this distance.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long the end waits for the disk.
 const END: Duration = Duration::from_millis(500);
 
@@ -106,6 +108,22 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Lines that the disk did not take wait before those that came since. A line that was written in part is
+    /// ended first, and then it is no entry.
+    fn put_back(&mut self, lines: String) {
+        if lines.len() + self.lines.len() > LINES_BYTES_MAX {
+            self.dropped += lines.lines().count() as u64;
+            return;
+        }
+        let newer = std::mem::replace(&mut self.lines, lines);
+        if !self.lines.starts_with('\n') {
+            self.lines.insert(0, '\n');
+        }
+        self.lines.push_str(&newer);
+    }
+}
+
 fn run(shared: &Shared, folder: &StateDir) {
     let mut failed = false;
     loop {
@@ -124,11 +142,18 @@ fn run(shared: &Shared, folder: &StateDir) {
             && let Err(error) = folder.keep_health(&state)
         {
             trouble = Some(chain(&error));
+            // Due again with the next sample.
+            shared.work.lock().unwrap_or_else(PoisonError::into_inner).kept_revision = Some(u64::MAX);
         }
         if !lines.is_empty()
             && let Err(error) = history::append(folder.path(), &lines)
         {
             trouble = Some(format!("history: {error}"));
+            std::thread::sleep(RETRY);
+            let mut work = shared.work.lock().unwrap_or_else(PoisonError::into_inner);
+            if !work.stop {
+                work.put_back(lines);
+            }
         }
         // Said once, not with every line.
         match (&trouble, failed) {

@@ -66,12 +66,14 @@ impl<O: Observer + Send> Ear for Listener<O> {
                 if batch.lookback && taken.is_some_and(|taken| report.seq <= taken) {
                     continue;
                 }
-                let then = at(now, monotonic_us.saturating_sub(report.monotonic_us));
+                // The log's clock is not kept in step with the others: it only dates what is old anyway.
+                let ago_us = monotonic_us.saturating_sub(report.monotonic_us);
+                let then = if batch.lookback { at(now, ago_us) } else { now };
                 take(roster, &report.report, then, changes);
                 heard = true;
             }
             if batch.records > 0 {
-                roster.health.kernel_log_seq = Some(batch.last_seq);
+                roster.health.kernel_log_seq = Some(newest(batch, taken));
             }
             if heard || batch.lost > 0 {
                 roster.judge(now, changes);
@@ -85,6 +87,12 @@ impl<O: Observer + Send> Ear for Listener<O> {
             roster.judge(now, changes);
         });
     }
+}
+
+/// Newest record that was taken. A look-back begins at the oldest record there is, and must not lower it.
+fn newest(batch: &Batch, taken: Option<u64>) -> u64 {
+    let before = taken.filter(|_| batch.lookback).unwrap_or(0);
+    batch.last_seq.max(before)
 }
 
 /// Both clocks as they stood `ago_us` microseconds ago.
@@ -134,5 +142,34 @@ const fn recovery(action: RecoveryAction) -> Recovery {
         RecoveryAction::DrainP2p => Recovery::DrainP2p,
         RecoveryAction::DrainAndReset => Recovery::DrainAndReset,
         RecoveryAction::RecoverImexDomain => Recovery::RecoverImexDomain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch that ends at `last_seq`.
+    fn batch(last_seq: u64, lookback: bool) -> Batch {
+        Batch { last_seq, lookback, records: 1, ..Batch::default() }
+    }
+
+    /// A log of many batches is read again from its beginning: all that was taken stays taken until the last of them.
+    #[test]
+    fn a_look_back_in_parts_does_not_forget_what_was_taken() {
+        let mut taken = Some(700);
+        for last_seq in [255, 511] {
+            taken = Some(newest(&batch(last_seq, true), taken));
+            assert_eq!(taken, Some(700), "at record {last_seq}");
+        }
+        taken = Some(newest(&batch(767, true), taken));
+        assert_eq!(taken, Some(767));
+    }
+
+    /// A live record is newer than what came before it, whatever its number; a log that began anew counts from 0.
+    #[test]
+    fn a_live_record_is_the_newest() {
+        assert_eq!(newest(&batch(12, false), Some(700)), 12);
+        assert_eq!(newest(&batch(12, true), None), 12);
     }
 }

@@ -18,8 +18,8 @@ use thiserror::Error;
 
 use crate::sampling::roster::Identity as GpuIdentity;
 
-/// Largest state file that is read.
-const STATE_BYTES_MAX: u64 = 1 << 20;
+/// Largest state file that is read: the judgement of 64 GPUs with everything against them stays below.
+const STATE_BYTES_MAX: u64 = 16 << 20;
 
 /// Something about the state directory.
 #[derive(Debug, Error)]
@@ -155,12 +155,23 @@ impl StateDir {
         let size = fs::metadata(&path).ok()?.len();
         if size > STATE_BYTES_MAX {
             tracing::warn!(file = %path.display(), size, "state file is too large, starting without it");
+            self.set_aside(name);
             return None;
         }
         let bytes = fs::read(&path).ok()?;
         serde_json::from_slice(&bytes)
-            .inspect_err(|error| tracing::warn!(file = %path.display(), %error, "state file does not parse, starting without it"))
+            .inspect_err(|error| {
+                tracing::warn!(file = %path.display(), %error, "state file does not parse, starting without it");
+                self.set_aside(name);
+            })
             .ok()
+    }
+
+    /// Keeps a file that cannot be used for whoever wants to know why, before it is written anew.
+    fn set_aside(&self, name: &str) {
+        if let Err(error) = fs::rename(self.0.join(name), self.0.join(format!("{name}.bad"))) {
+            tracing::warn!(name, %error, "it cannot be set aside");
+        }
     }
 
     fn write_json<T: Serialize + ?Sized>(

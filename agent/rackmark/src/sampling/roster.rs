@@ -229,6 +229,8 @@ pub struct Roster {
     pub driver: Option<DriverInfo>,
     /// Why the driver does not answer, while it does not.
     pub driver_cause: Option<String>,
+    /// Version of the driver that answered last.
+    pub driver_version: Option<String>,
     /// The newest sample.
     pub taken: Option<Taken>,
     /// The sampler process.
@@ -303,7 +305,10 @@ impl Roster {
             SamplerReport::Driver(info) => {
                 let version = info.driver_version.clone().unwrap_or_else(|why| why.to_string());
                 self.driver = Some(info.clone());
-                if self.driver_cause.take().is_some() {
+                self.driver_cause = None;
+                // The same version after a pause may be the same module, never unloaded: counters tell then.
+                let before = self.driver_version.replace(version.clone());
+                if before.is_some_and(|before| before != version) {
                     self.tell(Input::DriverLoaded, now, &mut changes);
                 }
                 changes.push(Change::DriverBack { version });

@@ -142,6 +142,8 @@ pub struct Verbs {
     pub people: People,
     /// Where the history is.
     pub state_dir: std::path::PathBuf,
+    /// Places for those who read the history.
+    pub reading: Arc<tokio::sync::Semaphore>,
 }
 
 /// What people change, and whoever is told of it.
