@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::Builder;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -78,6 +79,8 @@ pub struct Between {
     /// Where it listens on loopback.
     pub port: u16,
     requests: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Between {
@@ -103,26 +106,45 @@ impl Between {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         let requests = Arc::new(AtomicUsize::new(0));
-        let (counted, before) = (requests.clone(), Arc::new(before));
-        // Both threads end with the process of the test.
-        Builder::new().name("between".to_owned()).spawn(move || {
+        let over = Arc::new(AtomicBool::new(false));
+        let (counted, before, ended) = (requests.clone(), Arc::new(before), over.clone());
+        let accepting = Builder::new().name("between".to_owned()).spawn(move || {
+            let mut passing = Vec::new();
             for stream in listener.incoming().flatten() {
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
                 let (counted, before) = (counted.clone(), before.clone());
                 let one = move || {
                     // A browser that goes away in between is no error.
                     let _ = pass(stream, target, hands, &counted, before.as_ref());
                 };
-                if Builder::new().name("between-one".to_owned()).spawn(one).is_err() {
-                    return;
-                }
+                let Ok(one) = Builder::new().name("between-one".to_owned()).spawn(one) else { break };
+                passing.push(one);
+            }
+            for one in passing {
+                // A panic in there was printed, and the browser saw no answer.
+                let _ = one.join();
             }
         })?;
-        Ok(Self { port, requests })
+        Ok(Self { port, requests, over, accepting: Some(accepting) })
     }
 
     /// Requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// What `before` holds, an agent and its simulation perhaps, is let go before the test goes on to end them.
+impl Drop for Between {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // The accepting thread looks when a connection comes.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
     }
 }
 
@@ -133,6 +155,8 @@ fn pass(
     counted: &AtomicUsize,
     before: &(impl Fn(usize) -> Fate + ?Sized),
 ) -> Outcome<()> {
+    // A connection that a browser opened for later and left.
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut head = Vec::new();
     let mut piece = [0; 4096];
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {
