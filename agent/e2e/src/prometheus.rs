@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -12,6 +13,24 @@ use tempfile::TempDir;
 use crate::Outcome;
 use crate::http;
 use crate::process::{Process, free_port, wait_for};
+
+/// How `promtool check metrics` ends on a scrape, and all it says.
+///
+/// # Errors
+/// Where it cannot be run.
+pub fn check_metrics(scrape: &str) -> Outcome<(ExitStatus, String)> {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    promtool.stdin.take().ok_or("stdin")?.write_all(scrape.as_bytes())?;
+    let output = promtool.wait_with_output()?;
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status, said))
+}
 
 /// A running Prometheus.
 pub struct Prometheus {

@@ -1,15 +1,13 @@
 //! `/metrics/dcgm`: what was made for dcgm-exporter works on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::http;
 use rackmark_e2e::process::wait_for;
-use rackmark_e2e::prometheus::Prometheus;
+use rackmark_e2e::prometheus::{Prometheus, check_metrics};
 use rackmark_e2e::sim::Sim;
 use serde_json::Value as Json;
 
@@ -105,17 +103,8 @@ fn promtool_finds_fault_with_names_only() -> Outcome<()> {
             .iter()
             .all(|family| series(text).get(family).is_some_and(|of| of.len() == 8))
     })?;
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    promtool.stdin.take().ok_or("stdin")?.write_all(text.as_bytes())?;
-    let output = promtool.wait_with_output()?;
-    let said =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(3), "3 is lint only, 1 would be what cannot be read: {said}");
+    let (status, said) = check_metrics(&text)?;
+    assert_eq!(status.code(), Some(3), "3 is lint only, 1 would be what cannot be read: {said}");
     let about_names = [
         "label names should be written in 'snake_case' not 'camelCase'",
         "counter metrics should have \"_total\" suffix",

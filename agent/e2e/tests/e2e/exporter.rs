@@ -1,7 +1,5 @@
 //! The Prometheus endpoint, judged by Prometheus.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rackmark_e2e::Outcome;
@@ -9,7 +7,7 @@ use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::http;
 use rackmark_e2e::process::wait_for;
-use rackmark_e2e::prometheus::Prometheus;
+use rackmark_e2e::prometheus::{Prometheus, check_metrics};
 use rackmark_e2e::sim::Sim;
 
 fn whole() -> Outcome<(Sim, Mosquitto, Agent)> {
@@ -28,17 +26,8 @@ fn promtool_finds_nothing_wrong() -> Outcome<()> {
     let (_sim, _broker, agent) = whole()?;
     let scrape = agent.scrape()?.body;
     assert!(scrape.lines().filter(|line| line.starts_with("rackmark_")).count() > 500, "not empty");
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    promtool.stdin.take().ok_or("stdin")?.write_all(scrape.as_bytes())?;
-    let output = promtool.wait_with_output()?;
-    let said =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+    let (status, said) = check_metrics(&scrape)?;
+    assert!(status.success() && said.is_empty(), "{status}: {said}");
     Ok(())
 }
 
