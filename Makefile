@@ -28,9 +28,9 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 FUZZ_BUILD := $(CARGO_TARGET_DIR)/fuzz
 
 # Debian packages: what the build links (systemd), what the tests talk to.
-BUILD_PACKAGES := libsystemd-dev pkg-config gcc libc6-dev
+BUILD_PACKAGES := libsystemd-dev libtss2-dev pkg-config gcc libc6-dev
 TEST_PACKAGES := mosquitto mosquitto-clients prometheus prometheus-alertmanager chromium shellcheck g++ \
-  python3-venv systemd zstd
+  python3-venv systemd swtpm swtpm-tools tpm2-tools zstd
 
 .PHONY: help
 help: ## Show the targets

@@ -33,6 +33,8 @@ pub mod schema;
 pub mod telemetry;
 pub mod topic;
 pub mod value;
+#[cfg(feature = "verify")]
+pub mod verify;
 
 pub use body::{
     Body, Capacity, Condition, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow,

@@ -59,6 +59,18 @@ const RULES: &[Rule] = &[
         reason: "the collector runs as root: it opens, hands over and ends, and parses nothing but its order",
     },
     Rule {
+        krate: "rackmark-firmware-hooks",
+        may: &["rackmark-model"],
+        never: &["tss-esapi", "nvml-wrapper", "nvml-wrapper-sys", "rumqttc-next", "hyper", "tokio"],
+        reason: "readers of firmware and runners of hooks know neither TPM, NVML nor networks",
+    },
+    Rule {
+        krate: "rackmark-attest",
+        may: &["rackmark-model"],
+        never: &["tokio", "rumqttc-next", "hyper", "rackmark-feed"],
+        reason: "the process with the TPM holds no network, no runtime and no other key",
+    },
+    Rule {
         krate: "rackmark-sim-nvml",
         may: &[],
         never: &["nvml-wrapper", "nvml-wrapper-sys", "rackmark-model"],
@@ -72,8 +84,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "rackmark",
-        may: &["rackmark-model", "rackmark-hardware", "rackmark-health", "rackmark-feed", "rackmark-spool"],
-        never: &["nvml-wrapper", "nvml-wrapper-sys", "cudarc", "libloading", "rumqttd"],
+        may: &[
+            "rackmark-model",
+            "rackmark-hardware",
+            "rackmark-health",
+            "rackmark-feed",
+            "rackmark-firmware-hooks",
+            "rackmark-spool",
+        ],
+        never: &["nvml-wrapper", "nvml-wrapper-sys", "cudarc", "libloading", "rumqttd", "tss-esapi"],
         reason: "the daemon never maps an NVIDIA library",
     },
     Rule {

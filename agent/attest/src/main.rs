@@ -1,0 +1,2 @@
+//! The process with the TPM.
+fn main() {}

@@ -1,0 +1,2 @@
+//! What a verifier does with evidence. Bytes in, findings out: no system library, no TPM, no NVIDIA library,
+//! no network, no clock. Every parser here is total and bounded.

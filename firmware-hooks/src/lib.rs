@@ -1,0 +1,2 @@
+//! Firmware and hardware inventory, and the hooks of a site.
+#![forbid(unsafe_code)]
