@@ -3,6 +3,7 @@
 pub mod capacity;
 mod condition;
 mod event;
+pub mod evidence;
 mod reply;
 mod session;
 mod slow;
@@ -15,6 +16,10 @@ pub use capacity::{
 };
 pub use condition::Condition;
 pub use event::{Event, EventKind, GpuRef, LossCause, Xid, XidSource};
+pub use evidence::{
+    Artefact, ArtefactRef, DeviceEvidence, DeviceKind, Evidence, EvidenceCause, EvidenceClaim, Freshness,
+    FreshnessSource, Pcr, TpmEvidence,
+};
 pub use reply::{Reply, ReplyOutcome};
 pub use session::{
     PreviousSession, SESSION_IDENTITY_DOMAIN, SessionClaim, SessionRecord, SessionRecordError, StreamEnd,
@@ -45,6 +50,10 @@ pub enum Body {
     Capacity(Capacity),
     /// The answer to a command.
     Reply(Reply),
+    /// What the node says about itself so that a stranger can check it.
+    Evidence(Evidence),
+    /// A piece of what evidence refers to.
+    Artefact(Artefact),
 }
 
 /// Whether a message has a sequence number.
@@ -54,7 +63,7 @@ pub(crate) enum Numbering {
     Required,
     /// A status that says offline: it has when the node says so itself, it has not as the will.
     Optional,
-    /// A reply: it has not.
+    /// What goes to one consumer: it has not.
     Forbidden,
 }
 
@@ -80,6 +89,8 @@ impl Body {
             Self::Status(_) => "status",
             Self::Capacity(_) => "capacity",
             Self::Reply(_) => "reply",
+            Self::Evidence(_) => "evidence",
+            Self::Artefact(_) => "artefact",
         }
     }
 
@@ -92,7 +103,8 @@ impl Body {
             Self::TelemetrySlow(_) => Stream::TelemetrySlow,
             Self::Status(_) => Stream::Status,
             Self::Capacity(capacity) => capacity.stream(),
-            Self::Reply(_) => Stream::Reply,
+            Self::Reply(_) | Self::Artefact(_) => Stream::Reply,
+            Self::Evidence(evidence) => evidence.stream(),
         }
     }
 
@@ -104,7 +116,7 @@ impl Body {
     /// What sequence number the body goes with.
     pub(crate) const fn numbering(&self) -> Numbering {
         match self {
-            Self::Reply(_) => Numbering::Forbidden,
+            body if matches!(body.stream(), Stream::Reply) => Numbering::Forbidden,
             body if body.is_will() => Numbering::Optional,
             _ => Numbering::Required,
         }
@@ -120,6 +132,8 @@ impl Body {
             Self::Status(status) => Ok(status.check()?),
             Self::Capacity(capacity) => capacity.check(),
             Self::Reply(reply) => Ok(reply.check()?),
+            Self::Evidence(evidence) => Ok(evidence.check()?),
+            Self::Artefact(artefact) => Ok(artefact.check()?),
         }
     }
 }

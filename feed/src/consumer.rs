@@ -12,11 +12,12 @@ mod tracker;
 
 use std::collections::HashMap;
 
-use crate::body::{Body, EventKind, SessionRecordError, Status};
+use crate::body::{Body, EventKind, SessionClaim, SessionRecordError, Status};
 use crate::downlink::{StreamBelow, Watermark};
 use crate::error::DecodeError;
 use crate::frame::{Frame, Header};
-use crate::ids::{NodeId, SessionId, SpoolEpoch, Stream};
+use crate::ids::{IdentityClass, NodeId, SessionId, SpoolEpoch, Stream};
+use crate::keys::PublicKey;
 use crate::topic::Topic;
 pub use account::Account;
 use held::{Held, Pending};
@@ -43,6 +44,9 @@ pub struct Settings {
     pub from_start: bool,
     /// Time to live of a node that has sent no status yet.
     pub default_time_to_live_ms: u64,
+    /// True: a node whose id only evidence can establish (class TPM) is heard all the same, with
+    /// [`Identity::Claimed`]. False: it is refused until [`Consumer::establish`].
+    pub accept_claimed: bool,
 }
 
 impl Default for Settings {
@@ -56,6 +60,7 @@ impl Default for Settings {
             missing_ranges: 64,
             from_start: false,
             default_time_to_live_ms: 60_000,
+            accept_claimed: false,
         }
     }
 }
@@ -135,6 +140,17 @@ pub struct Gap {
     pub to_seq: u64,
 }
 
+/// How it is known that a message comes from the node that its header names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The node id is the hash of the identity key.
+    Proven,
+    /// Evidence, checked by the caller, binds the identity key to the node id.
+    Established,
+    /// The node says so. The same key has spoken for it since it was first heard.
+    Claimed,
+}
+
 /// A message that passed every check.
 #[derive(Debug)]
 pub struct Accepted {
@@ -142,6 +158,8 @@ pub struct Accepted {
     pub site: String,
     /// Node name, as the session record binds it.
     pub node_name: String,
+    /// How the node is known.
+    pub identity: Identity,
     /// The header.
     pub header: Header,
     /// The body; `None` when its schema is newer than this crate. The rest is verified all the same.
@@ -192,6 +210,8 @@ pub struct Consumer {
     settings: Settings,
     nodes: HashMap<NodeId, Node>,
     names: HashMap<(String, String), NodeId>,
+    /// Identity keys that evidence binds to node ids.
+    established: HashMap<NodeId, PublicKey>,
     held: Held,
     counters: Counters,
 }
@@ -271,8 +291,9 @@ impl Consumer {
         let Body::Session(record) = &body else {
             return Err(Refusal::StreamMismatch { topic: Stream::Session, header: body.stream() });
         };
-        record.verify()?;
+        record.verify_claimed()?;
         let claim = &record.claim;
+        let identity = self.identify(claim)?;
         let header = frame.verify(&claim.session_public_key)?.header().clone();
         if claim.node != header.node {
             return Err(Refusal::NodeMismatch);
@@ -329,6 +350,7 @@ impl Consumer {
         Ok(Accepted {
             site: site.to_owned(),
             node_name: node_name.to_owned(),
+            identity,
             header,
             body: Some(body),
             gaps,
@@ -346,6 +368,7 @@ impl Consumer {
     ) -> Result<Accepted, Refusal> {
         let known = self.nodes.get_mut(&frame.header().node).ok_or(Refusal::Held)?;
         let session = known.session(&frame.header().session).ok_or(Refusal::Held)?;
+        let identity = identity_of(&frame.header().node, self.established.contains_key(&frame.header().node));
         let verified = frame.clone().verify(&session.key)?;
         let header = verified.header().clone();
         if session.site != site || session.node_name != node_name {
@@ -388,12 +411,39 @@ impl Consumer {
         Ok(Accepted {
             site: site.to_owned(),
             node_name: node_name.to_owned(),
+            identity,
             header,
             body,
             gaps,
             late,
             released: Vec::new(),
         })
+    }
+
+    /// Whether the identity key of a claim may speak for its node id.
+    fn identify(&self, claim: &SessionClaim) -> Result<Identity, SessionRecordError> {
+        let (node, key) = (claim.node, claim.identity_public_key);
+        let expected = self.established.get(&node).copied();
+        let identity = identity_of(&node, expected.is_some());
+        if identity == Identity::Claimed && !self.settings.accept_claimed {
+            return Err(SessionRecordError::NotEstablished(node.class()));
+        }
+        let expected = expected.or_else(|| Some(self.nodes.get(&node)?.current().identity));
+        match expected {
+            Some(expected) if expected != key => Err(SessionRecordError::OtherIdentity(node)),
+            _ => Ok(identity),
+        }
+    }
+
+    /// Notes that evidence binds an identity key to a node id of class TPM; the caller has verified it. Sessions
+    /// that another key began under that id are forgotten.
+    pub fn establish(&mut self, node: NodeId, identity: PublicKey) {
+        if self.nodes.get(&node).is_some_and(|known| known.current().identity != identity) {
+            self.forget(&node);
+        }
+        if self.established.len() < self.settings.max_nodes || self.established.contains_key(&node) {
+            self.established.insert(node, identity);
+        }
     }
 
     /// Fixes which node id a site and node name belong to, before or after it is heard. A node that
@@ -467,6 +517,14 @@ impl Consumer {
     /// Messages held now.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+}
+
+fn identity_of(node: &NodeId, established: bool) -> Identity {
+    match (node.class(), established) {
+        (IdentityClass::Software, _) => Identity::Proven,
+        (IdentityClass::Tpm, true) => Identity::Established,
+        (IdentityClass::Tpm, false) => Identity::Claimed,
     }
 }
 

@@ -5,12 +5,14 @@
 //! now, is said by [`Watermark::check`] and [`Command::check`]; a node makes both.
 
 mod command;
+mod epoch;
 mod frame;
 mod watermark;
 
 use serde::{Deserialize, Serialize};
 
 pub use command::{COMMAND_AHEAD_MS, Command, Verb};
+pub use epoch::Epoch;
 pub use frame::{
     DOWNLINK_DOMAIN, DOWNLINK_MAGIC, DOWNLINK_VERSION, Downlink, VerifiedDownlink, seal_downlink,
 };
@@ -27,6 +29,8 @@ pub enum DownlinkBody {
     Watermark(Watermark),
     /// Something that the node shall do.
     Command(Command),
+    /// A verifier's epoch, for every node.
+    Epoch(Epoch),
 }
 
 impl DownlinkBody {
@@ -35,6 +39,7 @@ impl DownlinkBody {
         match self {
             Self::Watermark(_) => "watermark",
             Self::Command(_) => "command",
+            Self::Epoch(_) => "epoch",
         }
     }
 
@@ -43,6 +48,7 @@ impl DownlinkBody {
         match self {
             Self::Watermark(watermark) => &watermark.consumer,
             Self::Command(command) => &command.consumer,
+            Self::Epoch(epoch) => &epoch.verifier,
         }
     }
 
@@ -50,6 +56,7 @@ impl DownlinkBody {
         match self {
             Self::Watermark(watermark) => watermark.check_to_seal(),
             Self::Command(command) => command.check_to_seal(),
+            Self::Epoch(epoch) => epoch.check_to_seal(),
         }
     }
 

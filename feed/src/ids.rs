@@ -198,15 +198,24 @@ codes! {
         CapacityBuyer = 6 "capacity_buyer",
         /// Level: capacity for the operator.
         CapacityOperator = 7 "capacity_operator",
-        /// Answers to commands. Neither numbered nor spooled: the nonce says what is answered.
+        /// Answers to commands, and what they ask for. Neither numbered nor spooled: the nonce says what is answered.
         Reply = 8 "reply",
+        /// Level: the newest evidence.
+        Evidence = 9 "evidence",
     }
 }
 
 impl Stream {
     /// True for levels: newest wins, retained, never spooled; sequence numbers count within the session.
     pub const fn is_level(self) -> bool {
-        matches!(self, Self::Status | Self::CapacityPublic | Self::CapacityBuyer | Self::CapacityOperator)
+        matches!(
+            self,
+            Self::Status
+                | Self::CapacityPublic
+                | Self::CapacityBuyer
+                | Self::CapacityOperator
+                | Self::Evidence
+        )
     }
 
     /// True for streams that the spool numbers: sequence numbers count within the spool epoch. False for
@@ -224,7 +233,7 @@ impl Stream {
     pub const fn audience(self) -> Option<Audience> {
         Some(match self {
             Self::Session | Self::Status | Self::CapacityPublic => Audience::Public,
-            Self::CapacityBuyer => Audience::Buyer,
+            Self::CapacityBuyer | Self::Evidence => Audience::Buyer,
             Self::Telemetry => Audience::LeaseHolder,
             Self::Event | Self::TelemetrySlow | Self::CapacityOperator | Self::Reply => Audience::Operator,
             Self::Unrecognised(_) => return None,

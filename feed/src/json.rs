@@ -6,6 +6,7 @@
 mod capacity;
 mod downlink;
 mod event;
+mod evidence;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -137,6 +138,8 @@ impl Writer<'_> {
             Body::Status(status) => self::status(status),
             Body::Capacity(capacity) => self.capacity(capacity),
             Body::Reply(reply) => self::reply(reply),
+            Body::Evidence(evidence) => evidence::evidence(evidence),
+            Body::Artefact(artefact) => evidence::artefact(artefact),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod extension;
 pub mod fields;
 pub mod frame;
 pub mod ids;
+pub mod inventory;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod keys;
@@ -37,10 +38,11 @@ pub mod value;
 pub mod verify;
 
 pub use body::{
-    Body, Capacity, Condition, Event, EventKind, Field, FieldGroup, GpuCapacity, GpuCounts, GpuRef, GpuSlow,
-    LossCause, Maintenance, MigInstance, NodeVerdict, NvLink, PreviousSession, Process, Reply, ReplyOutcome,
-    SessionClaim, SessionRecord, SessionRecordError, SlotCondition, Status, StreamEnd, TelemetrySlow, Xid,
-    XidSource,
+    Artefact, ArtefactRef, Body, Capacity, Condition, DeviceEvidence, DeviceKind, Event, EventKind, Evidence,
+    EvidenceCause, EvidenceClaim, Field, FieldGroup, Freshness, FreshnessSource, GpuCapacity, GpuCounts,
+    GpuRef, GpuSlow, LossCause, Maintenance, MigInstance, NodeVerdict, NvLink, PreviousSession, Process,
+    Reply, ReplyOutcome, SessionClaim, SessionRecord, SessionRecordError, SlotCondition, Status, StreamEnd,
+    TelemetrySlow, TpmEvidence, Xid, XidSource,
 };
 pub use codes::{
     Action, ClaimClass, ClearedBy, GpuState, NodeState, NvLinkRemote, ProcessKind, Severity, StateCause,
@@ -48,7 +50,7 @@ pub use codes::{
 };
 pub use consumer::Consumer;
 pub use downlink::{
-    Command, Downlink, DownlinkBody, DownlinkRefusal, StreamBelow, Verb, VerifiedDownlink, Watermark,
+    Command, Downlink, DownlinkBody, DownlinkRefusal, Epoch, StreamBelow, Verb, VerifiedDownlink, Watermark,
     seal_downlink,
 };
 pub use error::{DecodeError, EncodeError, ExtensionError, KeyError, LimitError};

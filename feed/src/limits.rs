@@ -49,6 +49,23 @@ pub const DOWNLINK_BYTES: usize = 8 * 1024;
 /// Longest payload of a verb in bytes.
 pub const VERB_BYTES: usize = 2048;
 
+/// Most devices in evidence: 64 GPUs, and components that a BMC speaks for.
+pub const DEVICES: usize = 96;
+/// Longest TPM structure in bytes: the public area of a 4096-bit RSA key has about 560.
+pub const TPM_BYTES: usize = 1024;
+/// Longest certificate in bytes; endorsement certificates have about 1,000.
+pub const CERTIFICATE_BYTES: usize = 4096;
+/// Longest artefact in bytes: twice the boot event log of any known machine, four times a full inventory.
+pub const ARTEFACT_BYTES: usize = 512 * 1024;
+/// Longest piece of an artefact in bytes, so that its frame stays below [`FRAME_BYTES`].
+pub const PIECE_BYTES: usize = 48 * 1024;
+/// Most facts of an inventory.
+pub const FACTS: usize = 4096;
+/// Most findings of an inventory.
+pub const FINDINGS: usize = 256;
+/// Longest credential blob or encrypted secret of a TPM credential in bytes.
+pub const CREDENTIAL_BYTES: usize = 768;
+
 /// Refuses `found` above `limit`.
 pub(crate) fn check(what: &'static str, found: usize, limit: usize) -> Result<(), LimitError> {
     if found > limit { Err(LimitError { what, found, limit }) } else { Ok(()) }

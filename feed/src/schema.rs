@@ -68,6 +68,12 @@ pub const CAPACITY: &str = include_str!("schema/capacity.txt");
 /// Reply to a command, version 1.
 pub const REPLY: &str = include_str!("schema/reply.txt");
 
+/// Evidence, version 1.
+pub const EVIDENCE: &str = include_str!("schema/evidence.txt");
+
+/// Piece of an artefact, version 1.
+pub const ARTEFACT: &str = include_str!("schema/artefact.txt");
+
 /// Every schema, by body number.
 pub fn all() -> &'static [Schema] {
     static ALL: OnceLock<Vec<Schema>> = OnceLock::new();
@@ -80,6 +86,8 @@ pub fn all() -> &'static [Schema] {
             ("status", STATUS),
             ("capacity", CAPACITY),
             ("reply", REPLY),
+            ("evidence", EVIDENCE),
+            ("artefact", ARTEFACT),
         ]
         .into_iter()
         .zip(0..)
@@ -103,5 +111,7 @@ pub(crate) fn of(body: &Body) -> &'static Schema {
         Body::Status(_) => 4,
         Body::Capacity(_) => 5,
         Body::Reply(_) => 6,
+        Body::Evidence(_) => 7,
+        Body::Artefact(_) => 8,
     }]
 }

@@ -78,6 +78,7 @@ pub const fn suffix(stream: Stream) -> Option<&'static str> {
         Stream::CapacityPublic => "capacity/public",
         Stream::CapacityBuyer => "capacity/buyer",
         Stream::CapacityOperator => "capacity/operator",
+        Stream::Evidence => "evidence",
         Stream::Reply | Stream::Unrecognised(_) => return None,
     })
 }

@@ -57,7 +57,8 @@ fn codes() -> String {
         "Stream" Stream, "Audience" Audience, "Claim class" ClaimClass, "Node state" NodeState,
         "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind,
         "Loss cause" LossCause, "Reply outcome" ReplyOutcome, "Severity" Severity, "Action" Action,
-        "Cleared by" ClearedBy, "State cause" StateCause
+        "Cleared by" ClearedBy, "State cause" StateCause, "Evidence cause" EvidenceCause,
+        "Freshness source" FreshnessSource, "Device kind" DeviceKind
     );
     let reasons = NoData::REASONS.iter().map(|reason| (reason.to_number(), reason.name()));
     lists + code_list("Reasons for absent values", reasons).trim_end() + "\n"
@@ -126,6 +127,14 @@ fn limit_table() -> String {
         ("Entries in the list of an extension", limits::EXTENSION_ENTRIES),
         ("Extensions that a writer fills with conditions", body::capacity::CONDITION_EXTENSIONS),
         ("Extensions that a writer fills with maintenance", body::capacity::MAINTENANCE_EXTENSIONS),
+        ("Devices of evidence", limits::DEVICES),
+        ("Bytes of a TPM structure", limits::TPM_BYTES),
+        ("Bytes of a certificate", limits::CERTIFICATE_BYTES),
+        ("Bytes of an artefact", limits::ARTEFACT_BYTES),
+        ("Bytes of a piece of an artefact", limits::PIECE_BYTES),
+        ("Facts of an inventory", limits::FACTS),
+        ("Findings of an inventory", limits::FINDINGS),
+        ("Bytes of a credential blob or encrypted secret", limits::CREDENTIAL_BYTES),
         ("Bytes of an event payload", limits::EVENT_BYTES),
         ("Bytes of a verb's payload", limits::VERB_BYTES),
     ] {
@@ -187,6 +196,9 @@ fn the_page_states_the_constants() {
         ids::NODE_ID_SOFTWARE_DOMAIN,
         ids::SESSION_ID_DOMAIN,
         body::SESSION_IDENTITY_DOMAIN,
+        body::evidence::QUALIFYING_DOMAIN,
+        body::evidence::DEVICE_NONCE_DOMAIN,
+        body::evidence::ACTIVATION_DOMAIN,
     ] {
         let (zero, text) = domain.split_last().expect("not empty");
         assert_eq!(*zero, 0);
@@ -214,14 +226,17 @@ fn the_page_states_the_constants() {
 #[test]
 fn the_page_lists_the_kinds_of_events() {
     let page = std::fs::read_to_string(root().join("../docs/feed.md")).expect("docs/feed.md");
-    let events = messages::events().into_iter().chain(messages::conditions::events());
+    let events = messages::events()
+        .into_iter()
+        .chain(messages::conditions::events())
+        .chain(messages::identity::events());
     let mut numbers = std::collections::BTreeSet::new();
     for (_, event) in events.filter(|(_, event)| !matches!(event.kind, EventKind::Unrecognised { .. })) {
         let row = format!("\n| {} | `{}` | ", event.kind.code(), event.kind.name());
         assert!(page.contains(&row), "{row}");
         numbers.insert(event.kind.code());
     }
-    assert_eq!(numbers, (0..30).collect());
+    assert_eq!(numbers, (0..37).collect());
 }
 
 /// Each refusal of a node has a row that says which kinds of downlink messages it is for.

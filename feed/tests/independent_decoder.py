@@ -16,7 +16,7 @@ import pathlib
 import sys
 
 from independent_bytes import FEED, FIELDS, Bytes, code, no_data, signed
-from independent_columns import Bits, Refused, columns
+from independent_columns import Bits, Refused, columns, unzigzag
 from independent_downlink import decode_downlink
 
 
@@ -236,6 +236,23 @@ class Bodies:
             return {"lease": p.read("text", "")}
         if kind == 29:
             return {"code": p.read("name", ""), "key": p.read("u32", ""), "by": p.read("text", "")}
+        if kind == 30:
+            return {"digest": p.read("hex32", ""), "cause": p.code("evidence cause", ""),
+                    "signed_by": p.read("text", "")}
+        if kind == 31:
+            return {"component": p.read("name", ""), "instance": p.read("text", ""), "field": p.read("name", ""),
+                    "from": option("text"), "to": option("text")}
+        if kind == 32:
+            return {name: option("text") for name in ("old_uuid", "old_serial", "new_uuid", "new_serial", "ticket")}
+        if kind == 33:
+            return {"from_slot": p.read("byte", "")}
+        if kind == 34:
+            return {"ticket": p.read("text", ""), "by": p.read("text", ""), "expires_unix_ms": p.read("u64", "")}
+        if kind == 35:
+            return {"event": p.read("name", ""), "hook": p.read("text", ""), "exit": unzigzag(p.varint(32)),
+                    "took_ms": p.read("u32", ""), "message": p.read("text", "")}
+        if kind == 36:
+            return {"code": p.read("name", ""), "instance": p.read("text", ""), "detail": p.read("text", "")}
         return {"payload": base64.b64encode(p.take(len(p.data))).decode()}
 
     def telemetry(self, trace=None):
@@ -355,20 +372,76 @@ class Bodies:
         }
 
 
+    def reference(self, what):
+        return {"digest": self.data.read("hex32", what + ".digest"), "length": self.data.read("u32", what + ".length")}
+
+    def packed(self, what):
+        return base64.b64encode(self.data.read("bytes", what)).decode()
+
+    def evidence(self):
+        d = self.data
+        body = {
+            "taken_unix_ms": d.read("u64", "taken_unix_ms"),
+            "cause": d.code("evidence cause", "cause"),
+            "freshness": {
+                "source": d.code("freshness source", "freshness.source"),
+                "verifier": d.read("name", "freshness.verifier"),
+                "value": d.read("hex32", "freshness.value"),
+            },
+            "identity_public_key": d.read("hex32", "identity_public_key"),
+            "session_public_key": d.read("hex32", "session_public_key"),
+            "boot_id": d.read("hex16", "boot_id"),
+            "inventory": self.reference("inventory"),
+            "boot_log": d.option("boot_log", self.reference),
+            "mqtt_key": d.option("mqtt_key", lambda w: d.read("hex32", w)),
+            "devices": d.list(96, "devices", lambda w: {
+                "kind": d.code("device kind", w + ".kind"),
+                "slot": d.option(w + ".slot", lambda v: d.read("byte", v)),
+                "name": d.read("name", w + ".name"),
+                "report": d.option(w + ".report", self.reference),
+                "chain": d.option(w + ".chain", self.reference),
+                "reason": d.read("text", w + ".reason"),
+            }),
+            "previous": d.option("previous", lambda w: d.read("hex32", w)),
+        }
+        body["tpm"] = d.option("tpm", lambda w: {
+            "endorsement_key": self.packed(w + ".endorsement_key"),
+            "endorsement_certificate": d.option(w + ".endorsement_certificate", self.packed),
+            "attestation_key": self.packed(w + ".attestation_key"),
+            "quoted": self.packed(w + ".quoted"),
+            "signature": self.packed(w + ".signature"),
+            "pcr_bank": d.read("u16", w + ".pcr_bank"),
+            "pcrs": d.list(24, w + ".pcrs", lambda v: {
+                "index": d.read("byte", v + ".index"), "digest": d.read("bytes", v + ".digest").hex(),
+            }),
+        })
+        body["extensions"] = d.extensions()
+        return body
+
+    def artefact(self):
+        d = self.data
+        return {
+            "of": self.reference("of"),
+            "offset": d.read("u32", "offset"),
+            "bytes": self.packed("bytes"),
+            "extensions": d.extensions(),
+        }
+
+
 # --- frames -----------------------------------------------------------------
 
 def schema_ids():
     folder = FEED / "src" / "schema"
     ids = {}
     for number, name in enumerate(("session", "event", "telemetry", "telemetry_slow", "status", "capacity",
-                                   "reply")):
+                                   "reply", "evidence", "artefact")):
         text = (folder / f"{name}.txt").read_bytes()
         ids[hashlib.sha256(b"rackmark/feed/v1/schema\0" + text).digest()[:8]] = (number, name)
     return ids
 
 
 BODY_STREAM = {"session": "session", "event": "event", "telemetry": "telemetry",
-               "telemetry_slow": "telemetry_slow", "status": "status", "reply": "reply"}
+               "telemetry_slow": "telemetry_slow", "status": "status", "reply": "reply", "artefact": "reply"}
 
 
 def decode(data, trace=None, bit_trace=None):
@@ -399,14 +472,17 @@ def decode(data, trace=None, bit_trace=None):
     body = {
         "session": bodies.session, "event": bodies.event, "telemetry": lambda: bodies.telemetry(bit_trace),
         "telemetry_slow": bodies.slow, "status": bodies.status, "capacity": bodies.capacity,
-        "reply": bodies.reply,
+        "reply": bodies.reply, "evidence": bodies.evidence, "artefact": bodies.artefact,
     }[name]()
     if d.at != end:
         raise Refused("bytes follow the body")
-    stream = BODY_STREAM.get(name) or "capacity_" + body["audience"]
+    if name == "evidence":
+        stream = "reply" if body["freshness"]["source"] == "nonce" else "evidence"
+    else:
+        stream = BODY_STREAM.get(name) or "capacity_" + body["audience"]
     if header["stream"] != stream:
         raise Refused("stream does not carry the body")
-    if name == "reply":
+    if stream == "reply":
         if header["seq"] is not None:
             raise Refused("a reply has a sequence number")
     elif header["seq"] is None and not (name == "status" and body["state"] == "offline"):

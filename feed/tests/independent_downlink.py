@@ -18,6 +18,11 @@ VERBS = {
     7: ("undrain", (GPU,)),
     8: ("pause", (GPU, ("for_ms", "u64"))),
     9: ("resume", (GPU,)),
+    10: ("attest", (("nonce", "hex32"), ("devices", "bool"))),
+    11: ("activate", (("credential_blob", "base64"), ("encrypted_secret", "base64"))),
+    12: ("fetch", (("digest", "hex32"),)),
+    13: ("accepted", (("digest", "hex32"),)),
+    14: ("swap", (("gpu", "text"), ("ticket", "text"), ("for_ms", "option u64"), ("tested_by", "option text"))),
 }
 
 
@@ -32,11 +37,18 @@ def decode_downlink(data, trace=None):
     if end + 64 != len(data):
         raise Refused("length does not fit")
     number = d.read("u32", "body number")
-    if number > 1:
+    if number > 2:
         raise Refused("unknown downlink body")
-    name = ("watermark", "command")[number]
-    body = {"node": d.node("node")}
-    if name == "watermark":
+    name = ("watermark", "command", "epoch")[number]
+    body = {} if name == "epoch" else {"node": d.node("node")}
+    if name == "epoch":
+        body |= {
+            "verifier": d.read("name", "verifier"),
+            "value": d.read("hex32", "value"),
+            "issued_unix_ms": d.read("u64", "issued_unix_ms"),
+            "expires_unix_ms": d.read("u64", "expires_unix_ms"),
+        }
+    elif name == "watermark":
         body |= {
             "consumer": d.read("text", "consumer"),
             "epoch": d.epoch("epoch"),
@@ -76,7 +88,9 @@ def decode_downlink(data, trace=None):
             body["verb"], fields = VERBS[verb]
             body["details"] = {
                 name: payload.option("", lambda w, kind=kind: payload.read(kind[7:], w))
-                if kind.startswith("option ") else payload.read(kind, "")
+                if kind.startswith("option ")
+                else base64.b64encode(payload.read("bytes", "")).decode() if kind == "base64"
+                else payload.read(kind, "")
                 for name, kind in fields
             }
         else:
@@ -84,7 +98,7 @@ def decode_downlink(data, trace=None):
             body["details"] = {"payload": base64.b64encode(payload.take(len(payload.data))).decode()}
         if payload.at != len(payload.data):
             raise Refused("bytes follow the payload")
-    if not NAME.fullmatch(body["consumer"]):
+    if not NAME.fullmatch(body.get("consumer") or body["verifier"]):
         raise Refused("consumer name breaks the rule")
     body["extensions"] = d.extensions()
     if d.at != end:

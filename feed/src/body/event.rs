@@ -4,6 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::condition::{self, Condition};
+use super::evidence::EvidenceCause;
 use crate::codes::{ClearedBy, GpuState, StateCause, Verdict, codes};
 use crate::error::LimitError;
 use crate::extension::{self, Extension, Extensions};
@@ -261,6 +262,77 @@ pub enum EventKind {
         /// Who, as far as the agent knows.
         by: String,
     },
+    /// 30: the node made evidence.
+    EvidenceMade {
+        /// Digest of its frame.
+        digest: [u8; 32],
+        /// Why.
+        cause: EvidenceCause,
+        /// What signs it: `tpm` or `software-key`.
+        signed_by: String,
+    },
+    /// 31: firmware or hardware is another than before.
+    InventoryChanged {
+        /// Sort of part.
+        component: String,
+        /// Which one.
+        instance: String,
+        /// What of it.
+        field: String,
+        /// The value before; none where there was none.
+        from: Option<String>,
+        /// The value now; none where there is none.
+        to: Option<String>,
+    },
+    /// 32: another card is in the slot of the GPU that the event names (by its new names).
+    CardReplaced {
+        /// UUID of the old card.
+        old_uuid: Option<String>,
+        /// Serial number of the old card.
+        old_serial: Option<String>,
+        /// UUID of the new card.
+        new_uuid: Option<String>,
+        /// Serial number of the new card.
+        new_serial: Option<String>,
+        /// The ticket it was declared under; none for a swap that nobody declared.
+        ticket: Option<String>,
+    },
+    /// 33: a card that was in another slot is in the slot of the GPU that the event names.
+    CardMoved {
+        /// The slot that it was in.
+        from_slot: u8,
+    },
+    /// 34: somebody said that the card in the slot is going to be swapped.
+    SwapDeclared {
+        /// The ticket.
+        ticket: String,
+        /// Who, as far as the agent knows.
+        by: String,
+        /// Until when it counts, milliseconds since 1970.
+        expires_unix_ms: u64,
+    },
+    /// 35: a hook of the site ran.
+    HookRan {
+        /// The event that it ran for.
+        event: String,
+        /// Its file name.
+        hook: String,
+        /// Its exit code; negative for a signal.
+        exit: i32,
+        /// How long it took, milliseconds.
+        took_ms: u32,
+        /// What it said.
+        message: String,
+    },
+    /// 36: sources of the inventory contradict each other.
+    InventoryFinding {
+        /// Stable name of the finding.
+        code: String,
+        /// Where.
+        instance: String,
+        /// What was found, for people.
+        detail: String,
+    },
     /// A kind that this version does not know, with its payload.
     Unrecognised {
         /// The kind number.
@@ -304,6 +376,13 @@ impl EventKind {
             Self::LeaseStarted { .. } => 27,
             Self::LeaseEnded { .. } => 28,
             Self::Acknowledged { .. } => 29,
+            Self::EvidenceMade { .. } => 30,
+            Self::InventoryChanged { .. } => 31,
+            Self::CardReplaced { .. } => 32,
+            Self::CardMoved { .. } => 33,
+            Self::SwapDeclared { .. } => 34,
+            Self::HookRan { .. } => 35,
+            Self::InventoryFinding { .. } => 36,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -341,6 +420,13 @@ impl EventKind {
             Self::LeaseStarted { .. } => "lease_started",
             Self::LeaseEnded { .. } => "lease_ended",
             Self::Acknowledged { .. } => "acknowledged",
+            Self::EvidenceMade { .. } => "evidence_made",
+            Self::InventoryChanged { .. } => "inventory_changed",
+            Self::CardReplaced { .. } => "card_replaced",
+            Self::CardMoved { .. } => "card_moved",
+            Self::SwapDeclared { .. } => "swap_declared",
+            Self::HookRan { .. } => "hook_ran",
+            Self::InventoryFinding { .. } => "inventory_finding",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -389,6 +475,25 @@ impl EventKind {
             Self::LeaseStarted { lease, until_unix_ms } => postcard::to_allocvec(&(lease, until_unix_ms)),
             Self::LeaseEnded { lease } => postcard::to_allocvec(lease),
             Self::Acknowledged { code, key, by } => postcard::to_allocvec(&(code, key, by)),
+            Self::EvidenceMade { digest, cause, signed_by } => {
+                postcard::to_allocvec(&(digest, cause, signed_by))
+            }
+            Self::InventoryChanged { component, instance, field, from, to } => {
+                postcard::to_allocvec(&(component, instance, field, from, to))
+            }
+            Self::CardReplaced { old_uuid, old_serial, new_uuid, new_serial, ticket } => {
+                postcard::to_allocvec(&(old_uuid, old_serial, new_uuid, new_serial, ticket))
+            }
+            Self::CardMoved { from_slot } => postcard::to_allocvec(from_slot),
+            Self::SwapDeclared { ticket, by, expires_unix_ms } => {
+                postcard::to_allocvec(&(ticket, by, expires_unix_ms))
+            }
+            Self::HookRan { event, hook, exit, took_ms, message } => {
+                postcard::to_allocvec(&(event, hook, exit, took_ms, message))
+            }
+            Self::InventoryFinding { code, instance, detail } => {
+                postcard::to_allocvec(&(code, instance, detail))
+            }
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
     }
@@ -455,6 +560,45 @@ impl EventKind {
                 let (code, key, by): (Name, _, Text) = whole(payload)?;
                 Self::Acknowledged { code: code.0, key, by: by.0 }
             }
+            30 => {
+                let (digest, cause, signed_by): (_, _, Text) = whole(payload)?;
+                Self::EvidenceMade { digest, cause, signed_by: signed_by.0 }
+            }
+            31 => {
+                let (component, instance, field, from, to): (Name, Text, Name, Option<Text>, Option<Text>) =
+                    whole(payload)?;
+                Self::InventoryChanged {
+                    component: component.0,
+                    instance: instance.0,
+                    field: field.0,
+                    from: plain(from),
+                    to: plain(to),
+                }
+            }
+            32 => {
+                let (old_uuid, old_serial, new_uuid, new_serial, ticket) =
+                    whole::<(Option<Text>, Option<Text>, Option<Text>, Option<Text>, Option<Text>)>(payload)?;
+                Self::CardReplaced {
+                    old_uuid: plain(old_uuid),
+                    old_serial: plain(old_serial),
+                    new_uuid: plain(new_uuid),
+                    new_serial: plain(new_serial),
+                    ticket: plain(ticket),
+                }
+            }
+            33 => Self::CardMoved { from_slot: whole(payload)? },
+            34 => {
+                let (ticket, by, expires_unix_ms): (Text, Text, u64) = whole(payload)?;
+                Self::SwapDeclared { ticket: ticket.0, by: by.0, expires_unix_ms }
+            }
+            35 => {
+                let (event, hook, exit, took_ms, message): (Name, Text, _, _, Text) = whole(payload)?;
+                Self::HookRan { event: event.0, hook: hook.0, exit, took_ms, message: message.0 }
+            }
+            36 => {
+                let (code, instance, detail): (Name, Text, Text) = whole(payload)?;
+                Self::InventoryFinding { code: code.0, instance: instance.0, detail: detail.0 }
+            }
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })
     }
@@ -475,7 +619,11 @@ impl<'de> Deserialize<'de> for EventKind {
 
 fn text_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<Text>::deserialize(deserializer)?;
-    Ok(text.map(|text| text.0))
+    Ok(plain(text))
+}
+
+fn plain(text: Option<Text>) -> Option<String> {
+    text.map(|text| text.0)
 }
 
 impl Event {
@@ -505,6 +653,34 @@ impl Event {
             EventKind::Acknowledged { code, by, .. } => {
                 condition::check_code(code)?;
                 text("bytes of who acknowledges", by)?;
+            }
+            EventKind::EvidenceMade { signed_by, .. } => text("bytes of what signs evidence", signed_by)?,
+            EventKind::InventoryChanged { component, instance, field, from, to } => {
+                for name in [component, field] {
+                    limits::check("bytes of a component or field", name.len(), limits::NAME_BYTES)?;
+                }
+                for value in [Some(instance), from.as_ref(), to.as_ref()].into_iter().flatten() {
+                    text("bytes of an instance or value", value)?;
+                }
+            }
+            EventKind::CardReplaced { old_uuid, old_serial, new_uuid, new_serial, ticket } => {
+                for name in [old_uuid, old_serial, new_uuid, new_serial, ticket].into_iter().flatten() {
+                    text("bytes of a card's name or ticket", name)?;
+                }
+            }
+            EventKind::SwapDeclared { ticket, by, .. } => {
+                text("bytes of the ticket", ticket)?;
+                text("bytes of who declares", by)?;
+            }
+            EventKind::HookRan { event, hook, message, .. } => {
+                limits::check("bytes of the hook's event", event.len(), limits::NAME_BYTES)?;
+                text("bytes of the hook's name", hook)?;
+                text("bytes of the hook's message", message)?;
+            }
+            EventKind::InventoryFinding { code, instance, detail } => {
+                limits::check("bytes of the finding's code", code.len(), limits::NAME_BYTES)?;
+                text("bytes of the finding's place", instance)?;
+                text("bytes of the finding", detail)?;
             }
             EventKind::Unrecognised { payload, .. } => {
                 limits::check("bytes of the event payload", payload.len(), limits::EVENT_BYTES)?;

@@ -87,6 +87,9 @@ pub enum SessionRecordError {
     /// The class of the node id needs evidence that a session record does not carry.
     #[error("node id of class {} cannot be established from a session record", .0.prefix())]
     NotEstablished(IdentityClass),
+    /// The node speaks with another identity key than the one that is established or was heard first.
+    #[error("node {0} speaks with another identity key than before")]
+    OtherIdentity(NodeId),
     /// A site or node name breaks the naming rule.
     #[error("session record carries a name that breaks the naming rule")]
     Name,
@@ -138,18 +141,29 @@ impl SessionRecord {
     /// The frame's own signature, by the session key, is checked by [`crate::Frame::verify`].
     ///
     /// # Errors
-    /// What does not fit.
+    /// What does not fit; [`SessionRecordError::NotEstablished`] last, where all else does.
     pub fn verify(&self) -> Result<(), SessionRecordError> {
+        self.verify_claimed()?;
+        match self.claim.node.class() {
+            IdentityClass::Software => Ok(()),
+            other => Err(SessionRecordError::NotEstablished(other)),
+        }
+    }
+
+    /// As [`Self::verify`], without the question whether the identity key belongs to the node id where only
+    /// evidence can say so (class TPM).
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn verify_claimed(&self) -> Result<(), SessionRecordError> {
         let claim = &self.claim;
         if !topic::is_name(&claim.site) || !topic::is_name(&claim.node_name) {
             return Err(SessionRecordError::Name);
         }
-        match claim.node.class() {
-            IdentityClass::Software if claim.node != NodeId::software(&claim.identity_public_key) => {
-                return Err(SessionRecordError::NodeId);
-            }
-            IdentityClass::Software => {}
-            other => return Err(SessionRecordError::NotEstablished(other)),
+        if claim.node.class() == IdentityClass::Software
+            && claim.node != NodeId::software(&claim.identity_public_key)
+        {
+            return Err(SessionRecordError::NodeId);
         }
         let bytes = claim.signed_bytes().map_err(|_| SessionRecordError::IdentitySignature)?;
         if claim.identity_public_key.verifies(&bytes, &self.identity_signature) {

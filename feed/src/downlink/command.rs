@@ -111,6 +111,42 @@ pub enum Verb {
         /// The GPU by slot, UUID, serial number or PCI address; none for the whole node.
         gpu: Option<String>,
     },
+    /// 10: make evidence over this nonce and send it to the consumer that asks.
+    Attest {
+        /// Random, new for each request, remembered by who asks.
+        nonce: [u8; 32],
+        /// Ask the devices, too; without it the TPM alone speaks.
+        devices: bool,
+    },
+    /// 11: recover the secret of a TPM credential, which shows that the attestation key is in the TPM of the
+    /// endorsement key. The reply carries [`crate::body::evidence::ACTIVATION`].
+    Activate {
+        /// `TPM2B_ID_OBJECT`, at most [`limits::CREDENTIAL_BYTES`].
+        credential_blob: Vec<u8>,
+        /// `TPM2B_ENCRYPTED_SECRET`, at most [`limits::CREDENTIAL_BYTES`].
+        encrypted_secret: Vec<u8>,
+    },
+    /// 12: send an artefact that evidence named.
+    Fetch {
+        /// Its digest.
+        digest: [u8; 32],
+    },
+    /// 13: the consumer accepted this evidence: the next one for it says so.
+    Accepted {
+        /// Digest of its frame.
+        digest: [u8; 32],
+    },
+    /// 14: the card in a slot is going to be swapped, or has just been.
+    Swap {
+        /// The GPU by slot, UUID, serial number or PCI address.
+        gpu: String,
+        /// The ticket.
+        ticket: String,
+        /// For how long the declaration counts, milliseconds; none for the node's default.
+        for_ms: Option<u64>,
+        /// Who or what tested the new card, where the operator vouches for it.
+        tested_by: Option<String>,
+    },
     /// A verb that this version does not know, with its payload.
     Unrecognised {
         /// The verb number.
@@ -133,6 +169,11 @@ impl Verb {
         "undrain",
         "pause",
         "resume",
+        "attest",
+        "activate",
+        "fetch",
+        "accepted",
+        "swap",
     ];
 
     /// The verb number on the wire.
@@ -148,6 +189,11 @@ impl Verb {
             Self::Undrain { .. } => 7,
             Self::Pause { .. } => 8,
             Self::Resume { .. } => 9,
+            Self::Attest { .. } => 10,
+            Self::Activate { .. } => 11,
+            Self::Fetch { .. } => 12,
+            Self::Accepted { .. } => 13,
+            Self::Swap { .. } => 14,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -165,6 +211,11 @@ impl Verb {
             Self::Undrain { .. } => "undrain",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::Attest { .. } => "attest",
+            Self::Activate { .. } => "activate",
+            Self::Fetch { .. } => "fetch",
+            Self::Accepted { .. } => "accepted",
+            Self::Swap { .. } => "swap",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -187,6 +238,14 @@ impl Verb {
             Self::LeaseEnd { lease } => postcard::to_allocvec(lease),
             Self::Drain { gpu, reason } => postcard::to_allocvec(&(gpu, reason)),
             Self::Pause { gpu, for_ms } => postcard::to_allocvec(&(gpu, for_ms)),
+            Self::Attest { nonce, devices } => postcard::to_allocvec(&(nonce, devices)),
+            Self::Activate { credential_blob, encrypted_secret } => {
+                postcard::to_allocvec(&(credential_blob, encrypted_secret))
+            }
+            Self::Fetch { digest } | Self::Accepted { digest } => postcard::to_allocvec(digest),
+            Self::Swap { gpu, ticket, for_ms, tested_by } => {
+                postcard::to_allocvec(&(gpu, ticket, for_ms, tested_by))
+            }
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
     }
@@ -208,6 +267,18 @@ impl Verb {
             | Self::Pause { gpu, .. } => (gpu.as_deref(), ""),
             Self::LeaseStart { gpu, lease, .. } => (Some(gpu), lease),
             Self::LeaseEnd { lease } => (None, lease),
+            Self::Attest { .. } | Self::Fetch { .. } | Self::Accepted { .. } => (None, ""),
+            Self::Activate { credential_blob, encrypted_secret } => {
+                for part in [credential_blob, encrypted_secret] {
+                    limits::check("bytes of a credential", part.len(), limits::CREDENTIAL_BYTES)?;
+                }
+                (None, "")
+            }
+            Self::Swap { gpu, ticket, tested_by, .. } => {
+                let by = tested_by.as_deref().unwrap_or_default();
+                limits::check("bytes of who tested the card", by.len(), limits::TEXT_BYTES)?;
+                (Some(gpu), ticket)
+            }
             Self::Unrecognised { payload, .. } => {
                 limits::check("bytes of the verb's payload", payload.len(), limits::VERB_BYTES)?;
                 (None, "")
@@ -247,10 +318,29 @@ impl Verb {
                 Self::Pause { gpu: plain(gpu), for_ms }
             }
             9 => Self::Resume { gpu: plain(whole(payload)?) },
+            10 => {
+                let (nonce, devices) = whole(payload)?;
+                Self::Attest { nonce, devices }
+            }
+            11 => {
+                let (credential_blob, encrypted_secret): (Credential, Credential) = whole(payload)?;
+                Self::Activate { credential_blob: credential_blob.0, encrypted_secret: encrypted_secret.0 }
+            }
+            12 => Self::Fetch { digest: whole(payload)? },
+            13 => Self::Accepted { digest: whole(payload)? },
+            14 => {
+                let (gpu, ticket, for_ms, tested_by): (Text, Text, Option<u64>, Option<Text>) =
+                    whole(payload)?;
+                Self::Swap { gpu: gpu.0, ticket: ticket.0, for_ms, tested_by: plain(tested_by) }
+            }
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })
     }
 }
+
+/// A part of a TPM credential within the limit.
+#[derive(Deserialize)]
+struct Credential(#[serde(deserialize_with = "limits::bytes::<_, { limits::CREDENTIAL_BYTES }>")] Vec<u8>);
 
 fn plain(text: Option<Text>) -> Option<String> {
     text.map(|text| text.0)

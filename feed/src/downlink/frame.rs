@@ -12,7 +12,7 @@ pub const DOWNLINK_VERSION: u8 = 1;
 /// Prefix of the signed bytes: this, then the frame without its signature.
 pub const DOWNLINK_DOMAIN: &[u8] = b"rackmark/feed/v1/downlink\0";
 /// Names of the bodies by number, for errors.
-const NAMES: [&str; 2] = ["watermark", "command"];
+const NAMES: [&str; 3] = ["watermark", "command", "epoch"];
 
 /// Encodes and signs a downlink message.
 ///

@@ -15,6 +15,13 @@ pub fn downlink_to_json(downlink: &Downlink<'_>) -> Json {
         "body": match downlink.body() {
             DownlinkBody::Watermark(body) => watermark(body),
             DownlinkBody::Command(body) => command(body),
+            DownlinkBody::Epoch(body) => json!({
+                "verifier": body.verifier,
+                "value": hex(&body.value),
+                "issued_unix_ms": body.issued_unix_ms,
+                "expires_unix_ms": body.expires_unix_ms,
+                "extensions": extensions(&body.extensions),
+            }),
         },
         "signed_bytes": STANDARD.encode(downlink.bytes()),
     })
@@ -60,6 +67,15 @@ fn command(command: &Command) -> Json {
         Verb::LeaseEnd { lease } => json!({ "lease": lease }),
         Verb::Drain { gpu, reason } => json!({ "gpu": gpu, "reason": reason }),
         Verb::Pause { gpu, for_ms } => json!({ "gpu": gpu, "for_ms": for_ms }),
+        Verb::Attest { nonce, devices } => json!({ "nonce": hex(nonce), "devices": devices }),
+        Verb::Activate { credential_blob, encrypted_secret } => json!({
+            "credential_blob": STANDARD.encode(credential_blob),
+            "encrypted_secret": STANDARD.encode(encrypted_secret),
+        }),
+        Verb::Fetch { digest } | Verb::Accepted { digest } => json!({ "digest": hex(digest) }),
+        Verb::Swap { gpu, ticket, for_ms, tested_by } => {
+            json!({ "gpu": gpu, "ticket": ticket, "for_ms": for_ms, "tested_by": tested_by })
+        }
         Verb::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
     };
     json!({

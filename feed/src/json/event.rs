@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
 use super::capacity::condition;
-use super::{code, extensions};
+use super::{code, extensions, hex};
 use crate::body::{Event, EventKind};
 
 pub(super) fn event(event: &Event) -> Json {
@@ -96,6 +96,31 @@ fn details(kind: &EventKind) -> Json {
         }
         EventKind::LeaseEnded { lease } => json!({ "lease": lease }),
         EventKind::Acknowledged { code, key, by } => json!({ "code": code, "key": key, "by": by }),
+        EventKind::EvidenceMade { digest, cause, signed_by } => json!({
+            "digest": hex(digest),
+            "cause": code(cause.name(), cause.code()),
+            "signed_by": signed_by,
+        }),
+        EventKind::InventoryChanged { component, instance, field, from, to } => {
+            json!({ "component": component, "instance": instance, "field": field, "from": from, "to": to })
+        }
+        EventKind::CardReplaced { old_uuid, old_serial, new_uuid, new_serial, ticket } => json!({
+            "old_uuid": old_uuid,
+            "old_serial": old_serial,
+            "new_uuid": new_uuid,
+            "new_serial": new_serial,
+            "ticket": ticket,
+        }),
+        EventKind::CardMoved { from_slot } => json!({ "from_slot": from_slot }),
+        EventKind::SwapDeclared { ticket, by, expires_unix_ms } => {
+            json!({ "ticket": ticket, "by": by, "expires_unix_ms": expires_unix_ms })
+        }
+        EventKind::HookRan { event, hook, exit, took_ms, message } => {
+            json!({ "event": event, "hook": hook, "exit": exit, "took_ms": took_ms, "message": message })
+        }
+        EventKind::InventoryFinding { code, instance, detail } => {
+            json!({ "code": code, "instance": instance, "detail": detail })
+        }
         EventKind::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
         EventKind::GpuLost
         | EventKind::GpuRestored

@@ -56,6 +56,8 @@ pub(crate) fn all() -> Vec<(&'static str, DownlinkBody)> {
         ("command_of_a_later_version", DownlinkBody::Command(command(verb))),
     ];
     let verbs = super::conditions::verbs().into_iter();
+    let verbs = verbs.chain(identity::verbs());
     messages.extend(verbs.map(|(name, verb)| (name, DownlinkBody::Command(command(verb)))));
+    messages.push(("epoch", DownlinkBody::Epoch(identity::epoch())));
     messages
 }

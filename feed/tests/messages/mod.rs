@@ -3,6 +3,7 @@
 
 pub(crate) mod conditions;
 pub(crate) mod downlink;
+pub(crate) mod identity;
 
 use rackmark_feed::telemetry::signed;
 use rackmark_feed::*;
@@ -427,5 +428,12 @@ pub(crate) fn all() -> Vec<(String, Message, SigningKey)> {
         let cut = conditions::capacity_with_conditions().for_audience(audience);
         add(name, session_key(), Some(10), Body::Capacity(cut));
     }
+    for (seq, (name, event)) in (200..).zip(identity::events()) {
+        add(name, session_key(), Some(seq), Body::Event(event));
+    }
+    add("evidence_software", session_key(), Some(1), Body::Evidence(identity::software_evidence()));
+    add("evidence_full", session_key(), None, Body::Evidence(identity::full_evidence()));
+    add("artefact", session_key(), None, Body::Artefact(identity::artefact()));
+    add("reply_activated", session_key(), None, Body::Reply(identity::activated()));
     out
 }

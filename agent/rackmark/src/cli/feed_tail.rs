@@ -158,6 +158,15 @@ fn summary(outcome: &Result<Accepted, Refusal>) -> String {
         }
         Some(Body::TelemetrySlow(slow)) => format!("slow readings of {} GPUs", slow.gpus.len()),
         Some(Body::Event(event)) => event::line(event),
+        Some(Body::Evidence(evidence)) => format!(
+            "evidence by {}, {} devices, because of {}",
+            if evidence.tpm.is_some() { "a TPM" } else { "a software key" },
+            evidence.claim.devices.len(),
+            evidence.claim.cause
+        ),
+        Some(Body::Artefact(piece)) => {
+            format!("artefact, bytes from {} of {}", piece.offset, piece.of.length)
+        }
         Some(Body::Reply(reply)) => format!("command {}", reply.outcome),
         None => "a later version's message".to_owned(),
     }

@@ -65,6 +65,30 @@ fn details(event: &Event) -> String {
         EventKind::LeaseStarted { lease, until_unix_ms: None } => format!("{lease} without an end"),
         EventKind::LeaseEnded { lease } => lease.clone(),
         EventKind::Acknowledged { code, key, by } => format!("{} by {by}", named(code, *key)),
+        EventKind::EvidenceMade { digest, cause, signed_by } => {
+            let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            format!("{short}… by {signed_by}, because of {cause}")
+        }
+        EventKind::InventoryChanged { component, instance, field, from, to } => {
+            let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+            let place =
+                if instance.is_empty() { component.clone() } else { format!("{component} {instance}") };
+            format!("{place}, {field}: {} to {}", value(from), value(to))
+        }
+        EventKind::CardReplaced { old_serial, new_serial, ticket, .. } => {
+            let serial =
+                |serial: &Option<String>| serial.clone().unwrap_or_else(|| "of unknown serial".to_owned());
+            let declared = ticket.as_deref().unwrap_or("nobody declared it");
+            format!("card {} by {}, {declared}", serial(old_serial), serial(new_serial))
+        }
+        EventKind::CardMoved { from_slot } => format!("from slot {from_slot}"),
+        EventKind::SwapDeclared { ticket, by, expires_unix_ms } => {
+            format!("{ticket} by {by}, for {}", ahead(*expires_unix_ms))
+        }
+        EventKind::HookRan { event, hook, exit, took_ms, message } => {
+            with(format!("{event}/{hook} exit {exit} after {took_ms} ms"), message)
+        }
+        EventKind::InventoryFinding { code, instance, detail } => with(format!("{code} {instance}"), detail),
         _ => String::new(),
     }
 }

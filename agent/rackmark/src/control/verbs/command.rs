@@ -43,7 +43,13 @@ fn of_command(asked: &Asked) -> Option<Verb> {
         Asked::Undrain { gpu } => Verb::Undrain { gpu },
         Asked::Pause { gpu, for_ms } => Verb::Pause { gpu, for_secs: for_ms.div_ceil(1000) },
         Asked::Resume { gpu } => Verb::Resume { gpu },
-        Asked::Resend { .. } | Asked::Unrecognised { .. } => return None,
+        Asked::Resend { .. }
+        | Asked::Attest { .. }
+        | Asked::Activate { .. }
+        | Asked::Fetch { .. }
+        | Asked::Accepted { .. }
+        | Asked::Swap { .. }
+        | Asked::Unrecognised { .. } => return None,
     })
 }
 
