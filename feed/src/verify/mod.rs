@@ -1,2 +1,6 @@
 //! What a verifier does with evidence. Bytes in, findings out: no system library, no TPM, no NVIDIA library,
 //! no network, no clock. Every parser here is total and bounded.
+
+pub mod bundle;
+pub mod nonces;
+pub mod store;
