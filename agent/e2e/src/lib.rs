@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod sim;
 pub mod stats;
+pub mod swtpm;
 
 /// A result whose error is a sentence for the person who reads the test log.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

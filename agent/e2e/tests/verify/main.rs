@@ -1,0 +1,5 @@
+//! The verifier against what it did not make itself: a software TPM driven by tpm2-tools, event logs of real
+//! machines, a device's certificates.
+
+mod boot_log;
+mod tpm;
