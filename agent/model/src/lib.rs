@@ -9,6 +9,7 @@
 pub mod ipc;
 mod no_data;
 pub mod readings;
+pub mod tpm;
 mod sample;
 mod state;
 mod units;

@@ -80,7 +80,7 @@ fn quote(tpm: &Swtpm<'_>, bank: &str, indices: &[u8], key: &str) -> Outcome<Quot
 
 #[test]
 fn quotes_of_rsa_and_elliptic_keys_verify() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     for kind in ["ecc", "rsa"] {
         keys(&tpm, kind)?;
@@ -96,7 +96,7 @@ fn quotes_of_rsa_and_elliptic_keys_verify() -> Outcome<()> {
 
 #[test]
 fn attack_replayed_quote_for_another_nonce() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     keys(&tpm, "ecc")?;
     let quote = quote(&tpm, "sha256", &[0, 7], "ak")?;
@@ -106,7 +106,7 @@ fn attack_replayed_quote_for_another_nonce() -> Outcome<()> {
 
 #[test]
 fn attack_swapped_register_selection() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     keys(&tpm, "ecc")?;
     // Registers 0 and 8 hold the same zeros as 0 and 7: only the signed selection tells them apart.
@@ -120,7 +120,7 @@ fn attack_swapped_register_selection() -> Outcome<()> {
 
 #[test]
 fn attack_resettable_registers_and_a_weak_bank() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     keys(&tpm, "ecc")?;
     for index in [16, 23] {
@@ -136,7 +136,7 @@ fn attack_resettable_registers_and_a_weak_bank() -> Outcome<()> {
 
 #[test]
 fn attack_other_register_values() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     keys(&tpm, "ecc")?;
     let good = || quote(&tpm, "sha256", &[0, 7], "ak");
@@ -155,7 +155,7 @@ fn attack_other_register_values() -> Outcome<()> {
 /// A key without the restriction signs whatever its owner makes up, a quote included.
 #[test]
 fn attack_unrestricted_attestation_key_forges_a_quote() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     keys(&tpm, "ecc")?;
     let mut forged = quote(&tpm, "sha256", &[0, 7], "ak")?;
@@ -184,7 +184,7 @@ fn attack_unrestricted_attestation_key_forges_a_quote() -> Outcome<()> {
 
 #[test]
 fn attack_flipped_bits_and_truncations() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
     let tpm = Swtpm::power(&chip)?;
     for kind in ["ecc", "rsa"] {
         keys(&tpm, kind)?;
@@ -226,8 +226,8 @@ fn attack_flipped_bits_and_truncations() -> Outcome<()> {
 #[test]
 fn a_credential_opens_in_the_one_tpm_for_the_one_key() -> Outcome<()> {
     let random = SystemRandom::new();
-    let chip = Chip::manufacture(Certified::Nothing)?;
-    let other_chip = Chip::manufacture(Certified::Nothing)?;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
+    let other_chip = Chip::manufacture(Certified::ByNobody)?;
     let (tpm, other) = (Swtpm::power(&chip)?, Swtpm::power(&other_chip)?);
     for kind in ["ecc", "rsa"] {
         keys(&tpm, kind)?;
@@ -289,7 +289,7 @@ fn judged(check: &Check) -> (Result3, Reason) {
 
 #[test]
 fn a_certificate_of_a_trusted_maker_is_shown_with_its_make() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Rsa)?;
+    let chip = Chip::manufacture(Certified::ByItsMaker)?;
     let tpm = Swtpm::power(&chip)?;
     let e = endorsement(&tpm)?;
     let (check, make) = verify_endorsement(&e.public, Some(&e.certificate), &[e.issuer], &[e.root], NOW);
@@ -300,8 +300,8 @@ fn a_certificate_of_a_trusted_maker_is_shown_with_its_make() -> Outcome<()> {
 
 #[test]
 fn attack_endorsement_key_without_a_chain() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Rsa)?;
-    let other_chip = Chip::manufacture(Certified::Rsa)?;
+    let chip = Chip::manufacture(Certified::ByItsMaker)?;
+    let other_chip = Chip::manufacture(Certified::ByItsMaker)?;
     let (tpm, other) = (Swtpm::power(&chip)?, Swtpm::power(&other_chip)?);
     let (e, o) = (endorsement(&tpm)?, endorsement(&other)?);
     let judge = |certificate: Option<&[u8]>, pool: &[Certificate], anchors: &[Certificate], now| {
@@ -336,7 +336,7 @@ fn attack_endorsement_key_without_a_chain() -> Outcome<()> {
 
 #[test]
 fn attack_endorsement_certificate_with_one_bit_flipped() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::Rsa)?;
+    let chip = Chip::manufacture(Certified::ByItsMaker)?;
     let tpm = Swtpm::power(&chip)?;
     let e = endorsement(&tpm)?;
     let (pool, anchors) = ([e.issuer], [e.root]);
@@ -355,7 +355,7 @@ fn attack_endorsement_certificate_with_one_bit_flipped() -> Outcome<()> {
 
 #[test]
 fn a_p384_certificate_is_for_the_p384_key() -> Outcome<()> {
-    let chip = Chip::manufacture(Certified::P384)?;
+    let chip = Chip::manufacture(Certified::ByItsMaker)?;
     let tpm = Swtpm::power(&chip)?;
     tpm.tool("tpm2_nvread 0x1c00016 -C o -o ek.der")?;
     let certificate = Certificate::parse(&tpm.file("ek.der")?)?;
