@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rackmark_firmware_hooks::inventory::{
-    Component, FIELDS, Given, Nvml, Roots, Tables, VALUE_BYTES_MAX, diff, digest, gather,
+    Component, FIELDS, Given, Nvml, Roots, Tables, VALUE_BYTES_MAX, gather,
 };
 
 #[test]
@@ -34,7 +34,5 @@ fn the_real_machine_is_described_twice_alike() {
     };
     assert!(has(Component::Kernel, "release") && has(Component::Cpu, "logical"));
     assert_eq!(inventory.left_out, 0);
-    let again = gather(&roots, &given);
-    assert_eq!(diff(&inventory.facts, &again.facts), []);
-    assert_eq!(digest(&inventory.facts), digest(&again.facts));
+    assert_eq!(gather(&roots, &given), inventory);
 }

@@ -1,11 +1,14 @@
 //! Every field of every part: its unit, where it comes from, what it means. `docs/inventory.md` is made of this.
 
+use serde::{Deserialize, Serialize};
+
 use super::fact::Component;
 
 macro_rules! sources {
     ($($(#[doc = $doc:literal])* $variant:ident = $words:literal,)*) => {
         /// Where a fact comes from. What could not be looked at is kept by source.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
         pub enum Source {
             $($(#[doc = $doc])* $variant,)*
         }

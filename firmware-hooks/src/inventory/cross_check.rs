@@ -15,13 +15,24 @@ use super::pci::{NVIDIA, PciDevice, sysfs_name};
 /// The driver that hands a device over to a virtual machine.
 const HANDED_OVER: &str = "vfio-pci";
 
+/// How a GPU stands in NVML's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// It answers now.
+    Answers,
+    /// It is asleep, paused, lost or hanging, or was not asked yet: it is not compared and not missed.
+    Silent,
+    /// NVML does not have it.
+    Missing,
+}
+
 /// A GPU as NVML knows it.
 #[derive(Debug, Clone, Copy)]
 pub struct NvmlGpu<'a> {
     /// Where it sits.
     pub address: PciAddress,
-    /// It answers now. One that does not, for whatever reason, is not compared and not missed.
-    pub answers: bool,
+    /// How it stands in NVML's list.
+    pub listed: Listed,
     /// What NVML said of it when it answered; absent where it has not yet.
     pub inventory: Option<&'a Readings>,
 }
@@ -66,7 +77,7 @@ pub fn cross_check(sources: &Contradictions<'_>) -> Vec<Finding> {
         unlisted(sources.pci, nvml, &mut findings);
         let answering: Vec<(PciAddress, &Readings)> = nvml
             .iter()
-            .filter(|gpu| gpu.answers)
+            .filter(|gpu| gpu.listed == Listed::Answers)
             .filter_map(|gpu| Some((gpu.address, gpu.inventory?)))
             .collect();
         for (address, readings) in &answering {
@@ -86,7 +97,7 @@ pub fn cross_check(sources: &Contradictions<'_>) -> Vec<Finding> {
 fn unlisted(pci: &[PciDevice], nvml: &[NvmlGpu<'_>], findings: &mut Vec<Finding>) {
     for device in pci.iter().filter(|device| device.is_gpu()) {
         let handed_over = device.driver.as_deref() == Some(HANDED_OVER);
-        let listed = nvml.iter().any(|gpu| gpu.address == device.address);
+        let listed = nvml.iter().any(|gpu| gpu.address == device.address && gpu.listed != Listed::Missing);
         if !handed_over && !listed {
             let driver = device.driver.as_deref().unwrap_or("no driver");
             let detail = format!("device {:04x}:{:04x}, bound to {driver}", device.vendor, device.device);

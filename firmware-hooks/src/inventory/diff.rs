@@ -26,7 +26,8 @@ pub struct Changed {
 }
 
 /// A source that could not be looked at, for one part or for all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unseen {
     /// Where its facts come from.
     pub source: Source,
@@ -35,14 +36,14 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    fn hides(&self, fact: &Fact) -> bool {
-        let field = catalogue::field(fact.component, &fact.field);
-        field.is_some_and(|field| field.source == self.source)
-            && self.instance.as_ref().is_none_or(|instance| *instance == fact.instance)
+    /// Whether it is the source of a field of this instance.
+    pub(super) fn hides(&self, (component, instance, field): (Component, &str, &str)) -> bool {
+        catalogue::field(component, field).is_some_and(|field| field.source == self.source)
+            && self.instance.as_ref().is_none_or(|own| own == instance)
     }
 }
 
-/// What changed from `old` to `new`, in order. Both lists are in order, without doubles, as [`super::gather`] makes them.
+/// What changed from `old` to `new`, in order. Both lists are in order, without doubles, as [`super::gather()`] makes them.
 pub fn diff(old: &[Fact], new: &[Fact]) -> Vec<Changed> {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     let mut changes = Vec::new();
@@ -65,8 +66,8 @@ pub fn diff(old: &[Fact], new: &[Fact]) -> Vec<Changed> {
 }
 
 /// Adds to `new` what was known before of whatever could not be looked at now: a sleeping GPU is no other GPU.
-pub fn carry_over(old: &[Fact], new: &mut Vec<Fact>, unseen: &[Unseen]) {
-    let kept = old.iter().filter(|fact| unseen.iter().any(|unseen| unseen.hides(fact)));
+pub(super) fn carry_over(old: &[Fact], new: &mut Vec<Fact>, unseen: &[Unseen]) {
+    let kept = old.iter().filter(|fact| unseen.iter().any(|unseen| unseen.hides(fact.key())));
     // What was read now comes first, and the older of two facts of one key goes.
     new.extend(kept.cloned());
     new.sort_by(|one, other| one.key().cmp(&other.key()));
@@ -75,7 +76,7 @@ pub fn carry_over(old: &[Fact], new: &mut Vec<Fact>, unseen: &[Unseen]) {
 }
 
 /// What contradicts itself between two lists.
-pub fn findings_since(old: &[Fact], new: &[Fact]) -> Vec<Finding> {
+pub(super) fn findings_since(old: &[Fact], new: &[Fact]) -> Vec<Finding> {
     fn value<'a>(list: &'a [Fact], field: &str) -> Option<&'a str> {
         let key = (Component::Driver, DRIVER, field);
         list.iter().find(|fact| fact.key() == key).map(|fact| fact.value.as_str())

@@ -1,4 +1,4 @@
-//! Digests: of files, of texts that are not for everybody, of the whole list.
+//! Digests of files, and of texts that are not for everybody.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,33 +6,8 @@ use std::path::Path;
 
 use ring::digest::{Context, SHA256};
 
-use super::fact::Fact;
-
-/// Separates the digest of an inventory from every other one.
-const DOMAIN: &[u8] = b"rackmark inventory v1";
-
 /// Largest file of which a digest is made; the NVML library has about 2 MB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-
-/// SHA-256 over a list in its order: the domain, then each fact as component, instance, field and value, each with
-/// its length in front (4 bytes, little-endian).
-pub fn digest(facts: &[Fact]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    let mut add = |bytes: &[u8]| {
-        // Both are bounded far below 4 GiB.
-        context.update(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-        context.update(bytes);
-    };
-    add(DOMAIN);
-    for fact in facts {
-        for part in [fact.component.name(), &fact.instance, &fact.field, &fact.value] {
-            add(part.as_bytes());
-        }
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
-}
 
 /// SHA-256 of bytes, in hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -62,20 +37,7 @@ fn digits(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fact::Component;
     use super::*;
-
-    #[test]
-    fn a_digest_tells_where_one_part_ends_and_the_next_begins() {
-        let fact = |instance: &str, field: &str| Fact {
-            component: Component::Gpu,
-            instance: instance.to_owned(),
-            field: field.to_owned(),
-            value: "x".to_owned(),
-        };
-        assert_ne!(digest(&[fact("ab", "c")]), digest(&[fact("a", "bc")]));
-        assert_eq!(digest(&[fact("a", "b")]), digest(&[fact("a", "b")]));
-    }
 
     #[test]
     fn a_file_has_the_digest_that_everybody_computes() {

@@ -99,6 +99,9 @@ codes! {
         "Reinstall the driver's packages and compare the file's SHA-256 with that of another node. Until then do not trust what this node says of its GPUs.";
 }
 
+/// Most findings that are told; what is more is left out, as those that are told are enough to act on.
+pub const FINDINGS_MAX: usize = 256;
+
 /// Something that contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

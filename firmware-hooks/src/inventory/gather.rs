@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::Source;
 use super::cross_check::{Contradictions, NvmlGpu, cross_check};
-use super::diff::Unseen;
+use super::diff::{Changed, Unseen, carry_over, diff, findings_since};
 use super::fact::{Component, Fact, Facts};
 use super::file;
-use super::finding::{Finding, FindingCode};
+use super::finding::{FINDINGS_MAX, Finding, FindingCode};
 use super::gpu::DRIVER;
 use super::pci::sysfs_name;
 use super::{bmc, cpu, gpu, kernel, mounts, nic, nvme, pci, rdma, smbios, tpm, uefi};
@@ -57,6 +57,7 @@ pub struct Given<'a> {
 
 /// What a machine is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Inventory {
     /// In order, without doubles, at most [`super::FACTS_MAX`].
     pub facts: Vec<Fact>,
@@ -65,8 +66,32 @@ pub struct Inventory {
     /// In order.
     pub findings: Vec<Finding>,
     /// What could not be looked at.
-    #[serde(skip)]
     pub unseen: Vec<Unseen>,
+}
+
+/// What is found in the tables stays found while they cannot be had.
+const OF_TABLES: [FindingCode; 3] =
+    [FindingCode::SmbiosDamaged, FindingCode::SmbiosMismatch, FindingCode::IdentityPlaceholder];
+
+impl Inventory {
+    /// Completes this look with what an earlier one knows of whatever could not be looked at now, and says what
+    /// changed. What is seen for the first time because its source could be looked at now did not change.
+    pub fn since(&mut self, earlier: &Self) -> Vec<Changed> {
+        carry_over(&earlier.facts, &mut self.facts, &self.unseen);
+        self.findings.extend(findings_since(&earlier.facts, &self.facts));
+        if self.unseen.iter().any(|unseen| unseen.source == Source::Smbios) {
+            let of_tables = earlier.findings.iter().filter(|finding| OF_TABLES.contains(&finding.code));
+            self.findings.extend(of_tables.cloned());
+        }
+        self.findings.sort();
+        self.findings.truncate(FINDINGS_MAX);
+        let mut changes = diff(&earlier.facts, &self.facts);
+        changes.retain(|change| {
+            let key = (change.component, change.instance.as_str(), change.field.as_str());
+            change.from.is_some() || !earlier.unseen.iter().any(|unseen| unseen.hides(key))
+        });
+        changes
+    }
 }
 
 /// Reads everything. It blocks: the driver's files in procfs can hang with the driver, the BMC's for seconds.
@@ -105,14 +130,12 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
     let procfs = gpu::of_procfs(proc, &asleep);
     gpu::put_procfs(&procfs, &mut facts);
     gpu::put_driver(proc, given.nvml_library, &mut facts);
-    for gpu in given.nvml.gpus {
-        match gpu.inventory {
-            Some(inventory) => gpu::put_nvml(gpu.address, inventory, &mut facts),
-            // A card that was taken out is not kept: the bus has none there.
-            None if devices.iter().any(|device| device.address == gpu.address) => {
-                hidden(Source::Nvml, Some(sysfs_name(gpu.address)));
-            }
-            None => {}
+    let read = given.nvml.gpus.iter().filter_map(|gpu| Some((gpu.address, gpu.inventory?)));
+    read.clone().for_each(|(address, readings)| gpu::put_nvml(address, readings, &mut facts));
+    // A card that was taken out is not on the bus, and nothing of it is kept.
+    for device in devices.iter().filter(|device| device.is_gpu()) {
+        if !read.clone().any(|(address, _)| address == device.address) {
+            hidden(Source::Nvml, Some(sysfs_name(device.address)));
         }
     }
     let (facts, left_out) = facts.finish();
@@ -128,6 +151,7 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
     findings.extend(mounts::over_sources(sysfs, proc, &mounts::read(proc)));
     findings.sort();
     findings.dedup();
+    findings.truncate(FINDINGS_MAX);
     Inventory { facts, left_out, findings, unseen }
 }
 
@@ -147,9 +171,9 @@ mod tests {
     use rackmark_model::NoData;
     use rackmark_model::readings::Inventory as Readings;
 
+    use super::super::cross_check::Listed;
     use super::super::smbios::tests::{Table, entry_point_64};
     use super::super::tests::Tree;
-    use super::super::{carry_over, diff, digest};
     use super::*;
 
     fn address() -> PciAddress {
@@ -177,7 +201,8 @@ mod tests {
         }
 
         fn gather(&self) -> Inventory {
-            let gpus = [NvmlGpu { address: address(), answers: true, inventory: self.readings.as_ref() }];
+            let gpus =
+                [NvmlGpu { address: address(), listed: Listed::Answers, inventory: self.readings.as_ref() }];
             let roots = Roots { sysfs: self.tree.path().to_owned(), proc: self.tree.path().join("proc") };
             let nvml = Nvml { answers: true, driver_version: None, gpus: &gpus };
             gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: None })
@@ -189,7 +214,6 @@ mod tests {
         let machine = Machine::new();
         let (one, other) = (machine.gather(), machine.gather());
         assert_eq!(one, other);
-        assert_eq!(digest(&one.facts), digest(&other.facts));
         assert!(one.facts.is_sorted() && one.left_out == 0);
         assert_eq!((one.findings, one.unseen), (Vec::new(), Vec::new()));
     }
@@ -203,8 +227,26 @@ mod tests {
         machine.tree.write("bus/pci/devices/0000:1b:00.0/power/runtime_status", "suspended\n");
         let mut now = machine.gather();
         assert_ne!(diff(&before.facts, &now.facts), []);
-        carry_over(&before.facts, &mut now.facts, &now.unseen);
-        assert_eq!(diff(&before.facts, &now.facts), []);
+        assert_eq!(now.since(&before), []);
+        assert_eq!(now.facts, before.facts);
+        assert_eq!(machine.gather().since(&now), []);
+    }
+
+    #[test]
+    fn what_is_seen_for_the_first_time_is_no_change() {
+        let mut machine = Machine::new();
+        let all = machine.gather();
+        let (readings, tables) = (machine.readings.take(), std::mem::take(&mut machine.tables));
+        let first = machine.gather();
+        assert!(first.facts.len() < all.facts.len());
+        (machine.readings, machine.tables) = (readings, tables);
+        let mut second = machine.gather();
+        assert_eq!(second.since(&first), []);
+        assert_eq!(second.facts, all.facts);
+        machine.readings.as_mut().expect("readings").serial = Ok("165002".to_owned());
+        let changes = machine.gather().since(&second);
+        let [change] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!((change.from.as_deref(), change.to.as_deref()), (Some("165001"), Some("165002")));
     }
 
     #[test]
@@ -214,20 +256,24 @@ mod tests {
         machine.readings = None;
         std::fs::remove_file(machine.tree.path().join("bus/pci/devices/0000:1b:00.0")).expect("remove");
         let mut now = machine.gather();
-        carry_over(&before.facts, &mut now.facts, &now.unseen);
-        let gone = diff(&before.facts, &now.facts);
+        let gone = now.since(&before);
         assert!(gone.iter().any(|change| change.field == "serial" && change.to.is_none()), "{gone:?}");
     }
 
     #[test]
     fn a_kernel_that_shows_another_serial_number_than_the_table_is_found() {
-        let machine = Machine::new();
+        let mut machine = Machine::new();
         machine.tree.write("class/dmi/id/product_serial", "SN1\n");
         machine.tree.write("class/dmi/id/board_serial", "not in the table\n");
         assert_eq!(machine.gather().findings, []);
         machine.tree.write("class/dmi/id/product_serial", "SN2\n");
         let found: Vec<_> = machine.gather().findings.iter().map(|finding| finding.code).collect();
         assert_eq!(found, [FindingCode::SmbiosMismatch]);
+        let before = machine.gather();
+        machine.tables = Tables::default();
+        let mut now = machine.gather();
+        assert_eq!((now.findings.len(), now.since(&before)), (0, Vec::new()));
+        assert_eq!(now.findings, before.findings, "it stays found");
     }
 
     #[test]

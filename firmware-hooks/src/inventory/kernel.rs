@@ -7,7 +7,7 @@ use super::fact::{Component, Facts};
 use super::file;
 
 /// The kernel that runs is one.
-const ONLY: &str = "0";
+const ONLY: &str = "";
 
 /// Longest command line (`COMMAND_LINE_SIZE` of every architecture is at most this).
 const COMMAND_LINE_BYTES_MAX: u64 = 64 << 10;
@@ -59,13 +59,13 @@ mod tests {
         assert_eq!(
             shown(facts),
             [
-                "kernel 0 build=#1 SMP Debian 6.1.124-1".to_owned(),
-                format!("kernel 0 command_line_sha256={digest}"),
-                "kernel 0 ima=yes".to_owned(),
-                "kernel 0 iommu_groups=2".to_owned(),
-                "kernel 0 iommu_units=dmar0 dmar1".to_owned(),
-                "kernel 0 lockdown=integrity".to_owned(),
-                "kernel 0 release=6.1.0-30-amd64".to_owned(),
+                "kernel  build=#1 SMP Debian 6.1.124-1".to_owned(),
+                format!("kernel  command_line_sha256={digest}"),
+                "kernel  ima=yes".to_owned(),
+                "kernel  iommu_groups=2".to_owned(),
+                "kernel  iommu_units=dmar0 dmar1".to_owned(),
+                "kernel  lockdown=integrity".to_owned(),
+                "kernel  release=6.1.0-30-amd64".to_owned(),
             ]
         );
     }

@@ -1,7 +1,7 @@
 //! What a server is: its parts, their serial numbers and their firmware, as a
 //! flat list of facts, and what contradicts itself in it.
 //!
-//! [`gather`] reads sysfs and procfs below roots that are parameters, and takes
+//! [`gather()`] reads sysfs and procfs below roots that are parameters, and takes
 //! what only others can have: tables that only root may read, and what NVML
 //! says of the GPUs. The same state of a machine gives the same list, whatever
 //! the order in which the kernel lists its folders. Every fact is *reported*:
@@ -34,11 +34,10 @@ mod tpm;
 mod uefi;
 
 pub use catalogue::{FIELDS, Field, Source};
-pub use cross_check::{Contradictions, NvmlGpu, cross_check};
-pub use diff::{Changed, Unseen, carry_over, diff, findings_since};
-pub use digest::digest;
+pub use cross_check::{Contradictions, Listed, NvmlGpu, cross_check};
+pub use diff::{Changed, Unseen, diff};
 pub use fact::{Component, FACTS_MAX, Fact, VALUE_BYTES_MAX};
-pub use finding::{Finding, FindingCode};
+pub use finding::{FINDINGS_MAX, Finding, FindingCode};
 pub use gather::{Given, Inventory, Nvml, Roots, Tables, gather};
 pub use gpu::ProcGpu;
 pub use mounts::Mount;

@@ -6,7 +6,7 @@ use super::fact::{Component, Facts};
 use super::file;
 
 /// A machine boots once.
-const ONLY: &str = "0";
+const ONLY: &str = "";
 
 /// Vendor GUID of the variables of the specification (UEFI 2.10, 3.3).
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
@@ -53,7 +53,7 @@ mod tests {
         let path = |name: &str| format!("firmware/efi/efivars/{name}-{GLOBAL}");
         tree.write(&path("SecureBoot"), "\u{6}\0\0\0\u{1}");
         tree.write(&path("SetupMode"), "\u{6}\0\0\0\0");
-        let on = ["uefi 0 boot_mode=uefi", "uefi 0 secure_boot=on", "uefi 0 setup_mode=off"];
+        let on = ["uefi  boot_mode=uefi", "uefi  secure_boot=on", "uefi  setup_mode=off"];
         assert_eq!(facts(&tree), on);
         for odd in ["", "\u{6}\0\0\0", "\u{6}\0\0\0\u{2}", "\u{6}\0\0\0\u{1}\u{1}"] {
             tree.write(&path("SecureBoot"), odd);
@@ -66,6 +66,6 @@ mod tests {
         let tree = Tree::new();
         assert_eq!(facts(&tree), [""; 0]);
         tree.folder("firmware/acpi");
-        assert_eq!(facts(&tree), ["uefi 0 boot_mode=legacy"]);
+        assert_eq!(facts(&tree), ["uefi  boot_mode=legacy"]);
     }
 }

@@ -52,7 +52,7 @@ const PLACES: [&str; 2] = ["0000:1b:00.0", "0000:2b:00.0"];
 struct Machine {
     pci: Vec<PciDevice>,
     procfs: Vec<ProcGpu>,
-    nvml: Vec<(PciAddress, bool, Option<Readings>)>,
+    nvml: Vec<(PciAddress, Listed, Option<Readings>)>,
     module: Option<&'static str>,
     driver_answers: bool,
 }
@@ -63,7 +63,9 @@ impl Machine {
         Self {
             pci: PLACES.into_iter().map(device).collect(),
             procfs: numbered().map(|(number, place)| in_procfs(place, number)).collect(),
-            nvml: numbered().map(|(number, place)| (address(place), true, Some(readings(number)))).collect(),
+            nvml: numbered()
+                .map(|(number, place)| (address(place), Listed::Answers, Some(readings(number))))
+                .collect(),
             module: Some("580.95.05"),
             driver_answers: true,
         }
@@ -78,9 +80,9 @@ impl Machine {
         let nvml: Vec<NvmlGpu<'_>> = self
             .nvml
             .iter()
-            .map(|(address, answers, readings)| NvmlGpu {
+            .map(|(address, listed, readings)| NvmlGpu {
                 address: *address,
-                answers: *answers,
+                listed: *listed,
                 inventory: readings.as_ref(),
             })
             .collect();
@@ -111,7 +113,7 @@ fn a_gpu_with_no_pci_device_behind_it() {
     machine.procfs.remove(0);
     machine.finds(FindingCode::GpuWithoutPciDevice, PLACES[0]);
     // One that fell off the bus does not answer any more.
-    machine.nvml[0].1 = false;
+    machine.nvml[0].1 = Listed::Silent;
     assert_eq!(machine.found(), []);
 }
 
@@ -128,7 +130,9 @@ fn a_pci_device_that_nvml_does_not_list() {
     machine.driver_answers = false;
     assert_eq!(machine.found(), [], "nobody was asked");
     machine.driver_answers = true;
-    machine.nvml.push((address(PLACES[1]), false, None));
+    machine.nvml.push((address(PLACES[1]), Listed::Missing, None));
+    machine.finds(FindingCode::PciGpuNotInNvml, PLACES[1]);
+    machine.nvml[1].1 = Listed::Silent;
     assert_eq!(machine.found(), [], "known, and not sampled for a reason");
     machine.nvml.pop();
     machine.pci[1].class = 0x06_8000;

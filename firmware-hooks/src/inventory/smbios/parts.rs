@@ -16,7 +16,7 @@ const PROCESSOR: u8 = 4;
 const SLOT: u8 = 9;
 
 /// The one instance of a part that a machine has once.
-const ONLY: &str = "0";
+const ONLY: &str = "";
 
 pub(super) fn read(
     entry_point: &EntryPoint,

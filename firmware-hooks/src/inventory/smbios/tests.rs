@@ -130,14 +130,14 @@ fn server() -> Vec<u8> {
 }
 
 const SERVER: [&str; 42] = [
-    "system 0 manufacturer=Example",
-    "system 0 product=GPU server",
-    "system 0 serial=S482914X",
-    "system 0 uuid=00112233-4455-6677-8899-aabbccddeeff",
-    "bios 0 date=01/31/2026",
-    "bios 0 release=5.27",
-    "bios 0 vendor=Example BIOS",
-    "bios 0 version=2.7",
+    "system  manufacturer=Example",
+    "system  product=GPU server",
+    "system  serial=S482914X",
+    "system  uuid=00112233-4455-6677-8899-aabbccddeeff",
+    "bios  date=01/31/2026",
+    "bios  release=5.27",
+    "bios  vendor=Example BIOS",
+    "bios  version=2.7",
     "board 0 manufacturer=Example",
     "board 0 product=X13",
     "board 0 serial=UM23",
@@ -187,7 +187,7 @@ fn a_server_is_described_through_both_entry_points() {
 fn before_version_2_6_a_uuid_is_written_as_it_stands() {
     let table = Table::default().system("a", "b", "S1").end();
     let (facts, _) = read_table(&entry_point_32(table.len(), 2, (2, 5)), &table);
-    assert!(facts.contains(&"system 0 uuid=33221100-5544-7766-8899-aabbccddeeff".to_owned()), "{facts:?}");
+    assert!(facts.contains(&"system  uuid=33221100-5544-7766-8899-aabbccddeeff".to_owned()), "{facts:?}");
 }
 
 #[test]
