@@ -1,2 +1,4 @@
 //! Firmware and hardware inventory, and the hooks of a site.
 #![forbid(unsafe_code)]
+
+pub mod inventory;

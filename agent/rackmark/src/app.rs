@@ -17,6 +17,7 @@ use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
 use crate::exporter::web_config::Live;
 use crate::exporter::{self, Exporter};
+use crate::inventory::{Noticing, SharedInventory, Watched, narrate, watch as watch_inventory};
 use crate::judging::{Announcer, History, Keeper, listen, watch_host, watch_leases};
 use crate::logging::LogLevel;
 use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
@@ -60,6 +61,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let session = Session::begin(&state).map_err(|error| Failure::new(Code::Unavailable, error))?;
     let node_id = session.node_id().to_string();
     let roster: SharedRoster = Arc::new(RwLock::new(remembered(&state, &config)));
+    let inventory: SharedInventory = Arc::new(RwLock::new(state.known_inventory()));
     let (config_changed, config_now) = watch::channel(Arc::new(config.clone()));
     let (stop, stopping) = watch::channel(false);
 
@@ -71,6 +73,13 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         Keeper::start(state.clone()).map_err(|error| Failure::new(Code::Internal, error))?;
     let machine = machine(&config);
     let boot_id = machine.boot_text.clone();
+    let looking = Watched {
+        config: config_now.clone(),
+        roster: roster.clone(),
+        inventory: inventory.clone(),
+        state: state.clone(),
+        due: Arc::new(Notify::new()),
+    };
     let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state, machine));
     let observer = History::new(keeper.clone(), Narrator::new(feed.clone()));
     let mut announcer = Announcer::new(roster.clone(), observer.clone());
@@ -94,6 +103,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let (requests, requested) = mpsc::channel(8);
     let verbs = Arc::new(Verbs {
         roster: roster.clone(),
+        inventory,
         config: config_now.clone(),
         sampling: requests,
         mqtt: stats,
@@ -103,6 +113,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         state_dir: config.state_dir.clone(),
         reading: Arc::new(tokio::sync::Semaphore::new(1)),
     });
+    let observer = Noticing::new(looking.due.clone(), observer);
     let sampling = Sampling::new(config_now.clone(), roster.clone(), observer, requested);
 
     let mut tasks = JoinSet::new();
@@ -138,6 +149,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     tasks.spawn(named("kernel log", kernel));
     let leases = watch_leases(config_now.clone(), announcer, stopping.clone());
     tasks.spawn(named("leases", leases));
+    tasks.spawn(named("inventory", watch_inventory(looking, narrate, stopping.clone())));
     tasks.spawn(named("heartbeat", heartbeat(feed.clone(), roster.clone(), stopping.clone())));
 
     announce(&config, &node_id, &format!("{scheme}://{address}/metrics"));

@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod exit;
 mod exporter;
+mod inventory;
 mod judging;
 mod logging;
 mod publish;

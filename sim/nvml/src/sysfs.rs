@@ -26,9 +26,21 @@ pub fn sysfs_address(pci_address: &str) -> String {
     pci_address.get(4..).unwrap_or(pci_address).to_lowercase()
 }
 
-/// The device folder of a GPU.
+/// The entry of a GPU on the bus, a link to its folder as on a real machine.
 pub fn device_dir(dir: &Path, pci_address: &str) -> PathBuf {
     dir.join("sysfs/bus/pci/devices").join(sysfs_address(pci_address))
+}
+
+/// Makes the folder of a GPU, and its entry on the bus.
+fn make_device(dir: &Path, pci_address: &str) -> io::Result<PathBuf> {
+    let (entry, name) = (device_dir(dir, pci_address), sysfs_address(pci_address));
+    let folder = Path::new("devices/pci0000:00").join(&name);
+    std::fs::create_dir_all(dir.join("sysfs/bus/pci/devices"))?;
+    std::fs::create_dir_all(dir.join("sysfs").join(&folder).join("power"))?;
+    match std::os::unix::fs::symlink(Path::new("../../..").join(folder), &entry) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(entry),
+    }
 }
 
 /// Writes the folders of one GPU.
@@ -43,8 +55,7 @@ pub fn write_gpu(dir: &Path, scenario: &Scenario, index: usize) -> io::Result<()
         let own = recorded.iter().find(|(known, _)| *known == field).map(|(_, cell)| *cell);
         own.unwrap_or(phase.cells[field.position()]).ok().unwrap_or(0)
     };
-    let device = device_dir(dir, &fixed.pci_address);
-    std::fs::create_dir_all(device.join("power"))?;
+    let device = make_device(dir, &fixed.pci_address)?;
     let (ids, subsystem) = (number(Field::PCI_DEVICE_ID), number(Field::PCI_SUBSYSTEM_ID));
     let class = (number(Field::PCI_BASE_CLASS) << 16) | (number(Field::PCI_SUB_CLASS) << 8);
     for (name, text) in [
@@ -86,7 +97,7 @@ pub fn bind(dir: &Path, pci_address: &str, driver: &str) -> io::Result<()> {
         _ => {}
     }
     std::fs::create_dir_all(dir.join("sysfs/bus/pci/drivers").join(driver))?;
-    std::os::unix::fs::symlink(format!("../../drivers/{driver}"), link)
+    std::os::unix::fs::symlink(format!("../../../bus/pci/drivers/{driver}"), link)
 }
 
 /// Sets the runtime power state of a GPU (`active` or `suspended`).

@@ -60,9 +60,9 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "rackmark-firmware-hooks",
-        may: &["rackmark-model"],
+        may: &["rackmark-model", "rackmark-hardware"],
         never: &["tss-esapi", "nvml-wrapper", "nvml-wrapper-sys", "rumqttc-next", "hyper", "tokio"],
-        reason: "readers of firmware and runners of hooks know neither TPM, NVML nor networks",
+        reason: "readers of firmware and runners of hooks know neither TPM, NVML nor networks; names of slots, sleep and the driver's version they have from the readers of sysfs and procfs",
     },
     Rule {
         krate: "rackmark-attest",

@@ -11,6 +11,7 @@ mod exporter;
 mod hangs;
 mod health;
 mod imports;
+mod inventory;
 mod kernel_log;
 mod line;
 mod lost;

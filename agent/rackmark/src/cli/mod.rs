@@ -11,6 +11,7 @@ mod duration;
 mod explain;
 mod feed_tail;
 mod history;
+mod inventory;
 mod one_shot;
 mod operate;
 mod pause;
@@ -92,6 +93,8 @@ enum Command {
     Check(check::Options),
     /// Show what happened to GPUs and node.
     History(history::Options),
+    /// Show what this server is: parts, serial numbers, firmware, and what contradicts itself.
+    Inventory(inventory::Options),
     /// Say that a condition is known: one that lasts until then is over.
     Ack(operate::AckOptions),
     /// Begin or end planned work on one GPU or on the node.
@@ -143,6 +146,7 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Status(options) => status::run(&options),
         Command::Check(options) => check::run(options),
         Command::History(options) => history::run(options),
+        Command::Inventory(options) => inventory::run(&options),
         Command::Ack(options) => operate::ack(options),
         Command::Maintenance(command) => operate::maintenance(command),
         Command::Drain(options) => operate::drain(options),

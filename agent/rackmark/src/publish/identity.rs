@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::inventory::Kept;
 use crate::sampling::roster::Identity as GpuIdentity;
 
 /// Largest state file that is read: the judgement of 64 GPUs with everything against them stays below.
@@ -143,6 +144,19 @@ impl StateDir {
     /// [`StateError::File`].
     pub fn keep_health(&self, json: &[u8]) -> Result<(), StateError> {
         self.write("health.json", json, Survives::PowerLoss)
+    }
+
+    /// What this server was when it was last looked at.
+    pub fn known_inventory(&self) -> Option<Kept> {
+        self.read("inventory.json")
+    }
+
+    /// Keeps what this server is.
+    ///
+    /// # Errors
+    /// [`StateError::File`].
+    pub fn keep_inventory(&self, kept: &Kept) -> Result<(), StateError> {
+        self.write_json("inventory.json", kept, Survives::PowerLoss)
     }
 
     /// The folder itself.

@@ -1,5 +1,5 @@
 //! One stream to one collector, which opens what only root may open and hands
-//! the open descriptor over.
+//! the open descriptor over, or what stands in tables of the firmware.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rackmark_hardware::ReadError;
 use rackmark_hardware::kmsg::KernelLog;
-use rackmark_model::ipc::{self, CollectOrder, CollectReport, FrameError, LENGTH_BYTES};
+use rackmark_model::ipc::{self, CollectOrder, CollectReport, FrameError, LENGTH_BYTES, Table};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use thiserror::Error;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -21,10 +21,10 @@ use tokio::process::{Child, Command};
 use super::link::beside_this_binary;
 use crate::config::{CollectLaunch, Config};
 
-/// How long a collector may take for everything. It opens one file.
+/// How long a collector may take for everything. It opens one file, or reads three.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// A kernel log that cannot be had.
+/// Something of a collector that cannot be had.
 #[derive(Debug, Error)]
 pub enum CollectError {
     /// The program could not be started.
@@ -49,8 +49,8 @@ pub enum CollectError {
     #[error("cannot hand the order to the collector")]
     Order(#[source] io::Error),
     /// The collector closed the stream too early.
-    #[error("the collector ended without a kernel log")]
-    Ended,
+    #[error("the collector ended without {0}")]
+    Ended(&'static str),
     /// Reading failed.
     #[error("cannot read from the collector")]
     Read(#[source] io::Error),
@@ -71,20 +71,68 @@ pub enum CollectError {
     Log(#[source] ReadError),
 }
 
+/// What a collector read, each table as it stands in its file, or why it cannot be had.
+#[derive(Debug)]
+pub struct FirmwareTables {
+    /// The SMBIOS entry point.
+    pub entry_point: Table,
+    /// The SMBIOS table.
+    pub smbios: Table,
+    /// The boot event log.
+    pub boot_event_log: Table,
+}
+
 /// An open kernel log, by a collector started or reached for it.
 ///
 /// # Errors
 /// Any [`CollectError`].
 pub async fn kernel_log(config: &Config) -> Result<KernelLog, CollectError> {
-    by_deadline(config, DEADLINE).await
+    log_by_deadline(config, DEADLINE).await
 }
 
-async fn by_deadline(config: &Config, deadline: Duration) -> Result<KernelLog, CollectError> {
+async fn log_by_deadline(config: &Config, deadline: Duration) -> Result<KernelLog, CollectError> {
+    let order = CollectOrder { kernel_log: true, tables: false };
+    let answer = within(deadline, ask(config, order, "a kernel log")).await?;
+    let CollectReport::KernelLog { path, error } = answer.report else {
+        return Err(CollectError::Ended("a kernel log"));
+    };
+    if let Some(cause) = error {
+        return Err(CollectError::Refused(cause));
+    }
+    let [log] = <[OwnedFd; 1]>::try_from(answer.descriptors)
+        .map_err(|descriptors| CollectError::Descriptors(descriptors.len()))?;
+    KernelLog::from_fd(log, Path::new(&path)).map_err(CollectError::Log)
+}
+
+/// The tables of the firmware, likewise.
+///
+/// # Errors
+/// Any [`CollectError`].
+pub async fn tables(config: &Config) -> Result<FirmwareTables, CollectError> {
+    let order = CollectOrder { kernel_log: false, tables: true };
+    match within(DEADLINE, ask(config, order, "tables")).await?.report {
+        CollectReport::Tables { dmi_entry_point, dmi, boot_event_log } => {
+            Ok(FirmwareTables { entry_point: dmi_entry_point, smbios: dmi, boot_event_log })
+        }
+        CollectReport::KernelLog { .. } | CollectReport::Done => Err(CollectError::Ended("tables")),
+    }
+}
+
+async fn within(
+    deadline: Duration,
+    asked: impl Future<Output = Result<Answer, CollectError>>,
+) -> Result<Answer, CollectError> {
     // A collector that was started here and is late is killed as its handle drops.
-    tokio::time::timeout(deadline, ask(config)).await.unwrap_or(Err(CollectError::Late(deadline)))
+    tokio::time::timeout(deadline, asked).await.unwrap_or(Err(CollectError::Late(deadline)))
 }
 
-async fn ask(config: &Config) -> Result<KernelLog, CollectError> {
+/// A report, and the descriptors that came with it.
+struct Answer {
+    report: CollectReport,
+    descriptors: Vec<OwnedFd>,
+}
+
+async fn ask(config: &Config, order: CollectOrder, what: &'static str) -> Result<Answer, CollectError> {
     let (mut stream, child) = match &config.collect {
         CollectLaunch::Socket(socket) => {
             let stream = UnixStream::connect(socket)
@@ -94,39 +142,31 @@ async fn ask(config: &Config) -> Result<KernelLog, CollectError> {
         }
         CollectLaunch::Program(program) => {
             let program = beside_this_binary(program);
-            let started = start(&program, &config.kernel_log);
+            let started = start(&program, config);
             let (stream, child) = started.map_err(|source| CollectError::Start { program, source })?;
             (stream, Some(child))
         }
     };
     let mut frame = Vec::new();
-    let order = CollectOrder { kernel_log: true, tables: false };
     ipc::encode(&order, &mut frame).map_err(CollectError::Malformed)?;
     stream.write_all(&frame).await.map_err(CollectError::Order)?;
     let mut received = Received::default();
-    let log = match received.report(&stream).await? {
-        CollectReport::KernelLog { error: Some(cause), .. } => return Err(CollectError::Refused(cause)),
-        CollectReport::KernelLog { path, error: None } => {
-            let descriptors = std::mem::take(&mut received.descriptors);
-            let [log] = <[OwnedFd; 1]>::try_from(descriptors)
-                .map_err(|descriptors| CollectError::Descriptors(descriptors.len()))?;
-            KernelLog::from_fd(log, Path::new(&path)).map_err(CollectError::Log)?
-        }
-        CollectReport::Tables { .. } | CollectReport::Done => return Err(CollectError::Ended),
-    };
+    let report = received.report(&stream, what).await?;
     drop(stream);
     if let Some(mut child) = child {
         let _ = child.wait().await;
     }
-    Ok(log)
+    Ok(Answer { report, descriptors: received.descriptors })
 }
 
-fn start(program: &Path, kernel_log: &Path) -> io::Result<(UnixStream, Child)> {
+fn start(program: &Path, config: &Config) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let child = Command::new(program)
         .arg("--kernel-log")
-        .arg(kernel_log)
+        .arg(&config.kernel_log)
+        .arg("--sysfs-root")
+        .arg(&config.sysfs_root)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .kill_on_drop(true)
@@ -143,7 +183,11 @@ struct Received {
 
 impl Received {
     /// The next report. Descriptors that came with it are kept aside.
-    async fn report(&mut self, stream: &UnixStream) -> Result<CollectReport, CollectError> {
+    async fn report(
+        &mut self,
+        stream: &UnixStream,
+        what: &'static str,
+    ) -> Result<CollectReport, CollectError> {
         loop {
             if let Some((prefix, rest)) = self.bytes.split_first_chunk::<LENGTH_BYTES>() {
                 let length = ipc::body_length(*prefix).map_err(CollectError::Malformed)?;
@@ -154,7 +198,7 @@ impl Received {
                 }
             }
             match stream.async_io(Interest::READABLE, || self.receive(stream)).await {
-                Ok(0) => return Err(CollectError::Ended),
+                Ok(0) => return Err(CollectError::Ended(what)),
                 Ok(_) => {}
                 Err(source) => return Err(CollectError::Read(source)),
             }
@@ -208,7 +252,7 @@ mod tests {
         let collector = collector.expect("thread");
         let text = format!("[collect]\nsocket = {socket:?}\n");
         let config = Config::parse(&text, Path::new("test.toml")).expect("configuration");
-        let answer = by_deadline(&config, deadline).await;
+        let answer = log_by_deadline(&config, deadline).await;
         collector.join().expect("collector");
         answer
     }

@@ -295,7 +295,8 @@ mod tests {
             let openings = opened.clone();
             let open = async move |_: &Config| {
                 openings.lock().expect("lock").push(Instant::now());
-                let log = logs.lock().expect("lock").pop_front().ok_or(CollectError::Ended)?;
+                let log =
+                    logs.lock().expect("lock").pop_front().ok_or(CollectError::Ended("a kernel log"))?;
                 KernelLog::from_fd(log, Path::new("/one")).map_err(CollectError::Log)
             };
             let task = tokio::spawn(listen(configured, Channel(sender), stopping, open));

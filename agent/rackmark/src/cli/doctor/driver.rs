@@ -2,31 +2,16 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rackmark_hardware::host::nvidia_driver_version;
 
 use super::{Finding, fine, odd, wrong};
 use crate::config::{Config, SamplerLaunch};
+use crate::inventory::library_path;
 
 /// User of `rackmark-sampler@.service`.
 const SAMPLER_USER: &str = "rackmark-sampler";
-
-/// The library that a sampler of the unit loads.
-const LIBRARY: &str = "libnvidia-ml.so.1";
-
-/// Where distributions, containers' toolkits and NVIDIA's installer put it; the
-/// loader may know more.
-const LIBRARY_FOLDERS: [&str; 8] = [
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/usr/local/lib",
-    "/usr/lib/wsl/lib",
-    "/run/opengl-driver/lib",
-    "/run/nvidia/driver/usr/lib/x86_64-linux-gnu",
-];
 
 /// The cure where module and library are of two versions.
 pub(super) const MISMATCH: &str = "the driver was upgraded under a loaded module: reboot, or rackmark pause, unload the nvidia modules and load them again";
@@ -43,22 +28,13 @@ pub(super) fn module(config: &Config) -> Finding {
 }
 
 pub(super) fn library(config: &Config) -> Finding {
-    let name = match &config.sampler {
-        SamplerLaunch::Socket(_) => LIBRARY,
-        SamplerLaunch::Program { nvml_library, .. } => nvml_library,
-    };
-    let folders: Vec<PathBuf> = LIBRARY_FOLDERS.iter().map(PathBuf::from).collect();
-    judge_library(name, &folders, nvidia_driver_version(&config.proc_root).as_deref())
+    let (name, path) = library_path(config);
+    judge_library(name, path.as_deref(), nvidia_driver_version(&config.proc_root).as_deref())
 }
 
-fn judge_library(name: &str, folders: &[PathBuf], module: Option<&str>) -> Finding {
+fn judge_library(name: &str, path: Option<&Path>, module: Option<&str>) -> Finding {
     let check = "NVML library";
-    let found = if name.contains('/') {
-        fs::canonicalize(name).ok()
-    } else {
-        folders.iter().find_map(|folder| fs::canonicalize(folder.join(name)).ok())
-    };
-    let Some(path) = found else {
+    let Some(path) = path else {
         let text = if name.contains('/') {
             format!("{name} is not there")
         } else {
@@ -71,7 +47,7 @@ fn judge_library(name: &str, folders: &[PathBuf], module: Option<&str>) -> Findi
         );
     };
     let shown = path.display();
-    match (version_in_name(&path), module) {
+    match (version_in_name(path), module) {
         (Some(version), Some(module)) if version != module => {
             wrong(check, format!("{shown} is of {version}, the loaded kernel module of {module}"), MISMATCH)
         }
@@ -218,7 +194,7 @@ impl User {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::cli::doctor::{Outcome, fixture, put};
@@ -226,20 +202,18 @@ mod tests {
     #[test]
     fn a_library_of_another_version_than_the_module_is_wrong_and_the_cure_is_named() {
         let root = tempfile::tempdir().expect("folder");
-        put(root.path(), "lib/libnvidia-ml.so.580.95.05", "");
-        symlink("libnvidia-ml.so.580.95.05", root.path().join("lib/libnvidia-ml.so.1")).expect("link");
-        let folders = [root.path().join("none"), root.path().join("lib")];
-        let judge = |module| judge_library("libnvidia-ml.so.1", &folders, module);
+        let library = root.path().join("lib/libnvidia-ml.so.580.95.05");
+        let judge = |module| judge_library("libnvidia-ml.so.1", Some(&library), module);
         let same = judge(Some("580.95.05"));
         assert_eq!((same.outcome, same.found.as_str()), (Outcome::Fine, "580.95.05, as the kernel module"));
         let old = judge(Some("570.172.08"));
         assert!(old.outcome == Outcome::Wrong && old.hint.contains("reboot"), "{old:?}");
         assert!(old.found.contains("580.95.05") && old.found.contains("570.172.08"), "{old:?}");
         assert_eq!(judge(None).outcome, Outcome::Fine);
-        assert_eq!(judge_library("libnvidia-ml.so.1", &folders[..1], None).outcome, Outcome::Odd);
-        let named = root.path().join("lib/libnvidia-ml.so.1").display().to_string();
-        assert_eq!(judge_library(&named, &[], Some("570.172.08")).outcome, Outcome::Wrong);
-        assert_eq!(judge_library("/nowhere/libnvidia-ml.so.1", &folders, None).outcome, Outcome::Odd);
+        for (name, text) in [("libnvidia-ml.so.1", "in none of the usual folders"), ("/a/lib", "not there")] {
+            let absent = judge_library(name, None, None);
+            assert!(absent.outcome == Outcome::Odd && absent.found.ends_with(text), "{absent:?}");
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn health_verb<'a>(verb: &'a Verb, roster: &Roster) -> Result<rackmark_health::V
         }
         Verb::LeaseEnd { lease } => Wanted::LeaseEnd { id: lease },
         Verb::Status
+        | Verb::Inventory
         | Verb::Check { .. }
         | Verb::History { .. }
         | Verb::Pause { .. }
@@ -85,7 +86,7 @@ fn gpu_of(verb: &Verb) -> Option<&str> {
         | Verb::History { gpu, .. }
         | Verb::Check { gpu } => gpu.as_deref(),
         Verb::LeaseStart { gpu, .. } => Some(gpu),
-        Verb::LeaseEnd { .. } | Verb::Status => None,
+        Verb::LeaseEnd { .. } | Verb::Status | Verb::Inventory => None,
     }
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod command;
 mod health;
 mod history;
+mod inventory;
 mod status;
 
 use std::sync::{Arc, PoisonError};
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::config::Config;
+use crate::inventory::SharedInventory;
 use crate::judging::{Announcer, History};
 use crate::publish::feed::SharedFeed;
 use crate::publish::mqtt::PublisherStats;
@@ -107,6 +109,8 @@ pub enum Verb {
         /// Number of entries, 1 to [`ENTRIES_MAX`].
         limit: usize,
     },
+    /// What this server is.
+    Inventory,
     /// The verdict on one GPU or on the node, from what is judged already.
     Check {
         /// Slot, UUID, serial number or PCI address; the node where absent.
@@ -128,6 +132,8 @@ pub enum Answer {
 pub struct Verbs {
     /// What is known of the GPUs.
     pub roster: SharedRoster,
+    /// What this server is.
+    pub inventory: SharedInventory,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
     /// The sampling task.
@@ -154,6 +160,7 @@ impl Verbs {
     pub async fn carry_out(&self, verb: Verb, by: impl FnOnce() -> String) -> Answer {
         let answer = match verb {
             Verb::Status => Ok(self.status()),
+            Verb::Inventory => self.inventory(),
             Verb::Check { gpu } => self.check(gpu.as_deref()),
             Verb::History { gpu, limit } => self.history(gpu, limit).await,
             Verb::Pause { gpu, for_secs } => self.pause(gpu.as_deref(), Duration::from_secs(for_secs)).await,

@@ -1,0 +1,34 @@
+#![no_main]
+
+use std::path::PathBuf;
+
+use libfuzzer_sys::fuzz_target;
+use rackmark_firmware_hooks::inventory::{
+    FACTS_MAX, Given, Nvml, Roots, Tables, VALUE_BYTES_MAX, gather,
+};
+
+/// An entry point of version 3.5 for a table of this length.
+fn entry_point(table_bytes: usize) -> Vec<u8> {
+    let mut bytes = b"_SM3_\0\x18\x03\x05\0\x01\0".to_vec();
+    bytes.extend(u32::try_from(table_bytes).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend([0; 8]);
+    bytes[5] = bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_sub(*byte));
+    bytes
+}
+
+// The bytes as a table with a good entry point, and as an entry point with what follows it as the table.
+fuzz_target!(|bytes: &[u8]| {
+    let (entry, rest) = bytes.split_at(bytes.len().min(31));
+    for (entry, table) in [(entry_point(bytes.len()), bytes), (entry.to_vec(), rest)] {
+        let tables = Tables { smbios: Some((entry, table.to_vec())), boot_event_log: None };
+        let nowhere = PathBuf::from("/dev/null/none");
+        let roots = Roots { sysfs: nowhere.clone(), proc: nowhere };
+        let nvml = Nvml { answers: false, driver_version: None, gpus: &[] };
+        let inventory = gather(&roots, &Given { tables: &tables, nvml, nvml_library: None });
+        assert!(inventory.facts.len() <= FACTS_MAX && inventory.facts.is_sorted_by(|one, next| one.key() < next.key()));
+        for fact in &inventory.facts {
+            assert!(!fact.value.is_empty() && fact.value.len() <= VALUE_BYTES_MAX, "{fact:?}");
+            assert!(!fact.value.contains(char::is_control), "{fact:?}");
+        }
+    }
+});
