@@ -9,9 +9,9 @@
 pub mod ipc;
 mod no_data;
 pub mod readings;
-pub mod tpm;
 mod sample;
 mod state;
+pub mod tpm;
 mod units;
 
 pub use no_data::{NoData, Reading};

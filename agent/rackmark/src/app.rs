@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::attesting::{self, Attester, Sources, Speaker};
 use crate::clock;
 use crate::config::{Config, Source};
 use crate::control::server::ControlSocket;
@@ -17,12 +18,12 @@ use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
 use crate::exporter::web_config::Live;
 use crate::exporter::{self, Exporter};
-use crate::inventory::{Noticing, SharedInventory, Watched, narrate, watch as watch_inventory};
+use crate::inventory::{Noticing, SharedInventory, Told, Watched, narrate, watch as watch_inventory};
 use crate::judging::{Announcer, History, Keeper, listen, watch_host, watch_leases};
 use crate::logging::LogLevel;
 use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
 use crate::publish::identity::{Session, StateDir};
-use crate::publish::inbox::{self, Inbox};
+use crate::publish::inbox::{self, AttesterDoor, Inbox};
 use crate::publish::mqtt::Outbox;
 use crate::publish::spool::{self, Spool};
 use crate::publish::task as publishing;
@@ -36,6 +37,9 @@ const STOP_MAX: Duration = Duration::from_millis(1800);
 
 /// Watermarks and commands that wait to be looked at; what comes on top is dropped and counted.
 const INCOMING: usize = 32;
+
+/// Commands and epochs that wait for the TPM; whoever comes on top is asked to come later.
+const ASKS: usize = 16;
 
 /// Losses are declared at this distance, so that a disk that is full for an hour does not make an event per sample.
 const DECLARE: Duration = Duration::from_secs(10);
@@ -58,8 +62,12 @@ pub fn run(source: &Source, config: Config, log_level: LogLevel) -> Result<(), F
 async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(), Failure> {
     let mut signals = Signals::install()?;
     let state = StateDir::open(&config.state_dir).map_err(|error| Failure::new(Code::NoPermission, error))?;
-    let session = Session::begin(&state).map_err(|error| Failure::new(Code::Unavailable, error))?;
-    let node_id = session.node_id().to_string();
+    let node = attesting::decide(&config, &state).await.map_err(|error| {
+        Failure::new(Code::Unavailable, error)
+            .hint("rackmark doctor looks at the TPM; attest.tpm = \"off\" does without")
+    })?;
+    let session = Session::begin(&state, node).map_err(|error| Failure::new(Code::Unavailable, error))?;
+    let node_id = session.node.to_string();
     let roster: SharedRoster = Arc::new(RwLock::new(remembered(&state, &config)));
     let inventory: SharedInventory = Arc::new(RwLock::new(state.known_inventory()));
     let (config_changed, config_now) = watch::channel(Arc::new(config.clone()));
@@ -80,7 +88,9 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         state: state.clone(),
         due: Arc::new(Notify::new()),
     };
-    let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state, machine));
+    let machine_boot_id = machine.boot_id;
+    let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state.clone(), machine));
+    let machine_changed = Arc::new(Notify::new());
     let observer = History::new(keeper.clone(), Narrator::new(feed.clone()));
     let mut announcer = Announcer::new(roster.clone(), observer.clone());
     announcer.announce(|roster, now, changes| roster.tell(Input::Begin { boot_id: &boot_id }, now, changes));
@@ -130,6 +140,20 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             stopping.clone(),
         );
         tasks.spawn(named("publishing", publishing));
+        let (node, identity, session) = feed.with(&roster, |feed, _| feed.speaker());
+        let sources = Sources {
+            config: config_now.clone(),
+            feed: feed.clone(),
+            roster: roster.clone(),
+            inventory: verbs.inventory.clone(),
+            changed: machine_changed.clone(),
+            state: state.clone(),
+        };
+        let speaker = Speaker { node, identity, session, boot_id: machine_boot_id };
+        let (asks, asked) = mpsc::channel(ASKS);
+        let (epochs, begun) = mpsc::channel(ASKS);
+        let attester = Attester::new(sources, speaker).run(asked, begun, stopping.clone());
+        tasks.spawn(named("attesting", attester));
         let inbox = Inbox::new(
             config_now.clone(),
             spool.clone(),
@@ -138,6 +162,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             roster.clone(),
             *epoch,
             verbs.clone(),
+            AttesterDoor { asks, epochs },
         );
         tasks.spawn(named("inbox", inbox::run(inbox, incoming, stopping.clone())));
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());
@@ -149,7 +174,15 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     tasks.spawn(named("kernel log", kernel));
     let leases = watch_leases(config_now.clone(), announcer, stopping.clone());
     tasks.spawn(named("leases", leases));
-    tasks.spawn(named("inventory", watch_inventory(looking, narrate, stopping.clone())));
+    let tell = {
+        let (feed, roster) = (feed.clone(), roster.clone());
+        move |told: &Told<'_>| {
+            narrate(told);
+            feed.with(&roster, |feed, roster| feed.inventory(told, roster));
+            machine_changed.notify_one();
+        }
+    };
+    tasks.spawn(named("inventory", watch_inventory(looking, tell, stopping.clone())));
     tasks.spawn(named("heartbeat", heartbeat(feed.clone(), roster.clone(), stopping.clone())));
 
     announce(&config, &node_id, &format!("{scheme}://{address}/metrics"));

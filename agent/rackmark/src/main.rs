@@ -1,6 +1,7 @@
 //! `rackmark`: the daemon and its command line.
 
 mod app;
+mod attesting;
 mod cli;
 mod clock;
 mod config;

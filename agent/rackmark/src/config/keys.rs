@@ -80,6 +80,30 @@ pub const KEYS: &[Key] = &[
         "Collector to start directly; a bare name is looked up beside this binary. This or `socket`.",
     ),
     key(
+        "attest",
+        "tpm",
+        "\"auto\"",
+        "Whose identity the node has: \"auto\" (the TPM's where there is one at the first start, then what it was), \"required\" (the TPM's), \"off\" (a software key's).",
+    ),
+    unset(
+        "attest",
+        "socket",
+        "\"/run/rackmark-attest.sock\"",
+        "Socket on which systemd starts the process with the TPM, for each connection. This or `program`.",
+    ),
+    key(
+        "attest",
+        "program",
+        "\"rackmark-attest\"",
+        "Process with the TPM to start directly; a bare name is looked up beside this binary. This or `socket`.",
+    ),
+    key(
+        "attest",
+        "tcti",
+        "\"device:/dev/tpmrm0\"",
+        "The TPM, as tpm2-tss names it: device:PATH or swtpm:host=HOST,port=PORT; given to a process started directly.",
+    ),
+    key(
         "hardware",
         "kernel_log",
         "\"/dev/kmsg\"",

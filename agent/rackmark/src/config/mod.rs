@@ -1,6 +1,7 @@
 //! Configuration: what was typed (`keys`, `reader`) becomes what it means
 //! ([`Config`]), and every mistake is reported at once.
 
+mod attest;
 mod brokers;
 mod delivery;
 mod health;
@@ -10,6 +11,7 @@ mod validated;
 
 use std::path::PathBuf;
 
+pub use attest::{Attest, TpmUse};
 pub use brokers::BrokerAddress;
 pub use delivery::Consumer;
 pub use health::LeaseSource;

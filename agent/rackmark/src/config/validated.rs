@@ -10,6 +10,7 @@ use rackmark_spool::Limits;
 use thiserror::Error;
 use toml::Table;
 
+use super::attest::{Attest, attest};
 use super::brokers::{BrokerAddress, Credentials, broker_tls, brokers, credentials};
 use super::delivery::{self, Consumer};
 use super::health::{LeaseSource, ignored, leases};
@@ -37,6 +38,8 @@ pub struct Config {
     pub sampler: SamplerLaunch,
     /// How the collector comes to be.
     pub collect: CollectLaunch,
+    /// The TPM.
+    pub attest: Attest,
     /// The kernel log, for a collector started directly.
     pub kernel_log: PathBuf,
     /// Mount point of sysfs.
@@ -199,6 +202,7 @@ impl Config {
         keep("metrics.web_config_file", self.metrics_web_config_file != old.metrics_web_config_file);
         keep("control.socket", self.control_socket != old.control_socket);
         keep("control.admin_group", self.admin_group != old.admin_group);
+        keep("attest", self.attest != old.attest);
         keep("state.dir", self.state_dir != old.state_dir);
         self.site.clone_from(&old.site);
         self.node.clone_from(&old.node);
@@ -211,6 +215,7 @@ impl Config {
         self.control_socket.clone_from(&old.control_socket);
         self.admin_group.clone_from(&old.admin_group);
         self.state_dir.clone_from(&old.state_dir);
+        self.attest.clone_from(&old.attest);
         kept
     }
 
@@ -228,6 +233,7 @@ impl Config {
         let pcie_throughput = r.flag("sampling", "pcie_throughput");
         let sampler = sampler(r);
         let collect = launch(r, "collect");
+        let attest = attest(r);
         let kernel_log = r.text("hardware", "kernel_log");
         let sysfs_root = r.text("hardware", "sysfs_root");
         let proc_root = r.text("hardware", "proc_root");
@@ -264,6 +270,7 @@ impl Config {
             pcie_throughput,
             sampler: sampler?,
             collect: collect?,
+            attest: attest?,
             kernel_log: kernel_log?.into(),
             sysfs_root: sysfs_root?.into(),
             proc_root: proc_root?.into(),
@@ -328,7 +335,7 @@ fn sampler(r: &mut Reader) -> Option<SamplerLaunch> {
 }
 
 /// One of the two keys that say how a process of ours comes to be.
-fn launch(r: &mut Reader, section: &'static str) -> Option<CollectLaunch> {
+pub(super) fn launch(r: &mut Reader, section: &'static str) -> Option<CollectLaunch> {
     let both = r.is_typed(section, "socket") && r.is_typed(section, "program");
     let socket = r.text(section, "socket");
     let program = r.text(section, "program");
@@ -403,7 +410,7 @@ mod tests {
             .collect();
         let mistakes = parse(&text).expect_err("socket and program together");
         let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
-        assert_eq!(keys, ["sampler.socket", "collect.socket"], "{mistakes:?}");
+        assert_eq!(keys, ["sampler.socket", "collect.socket", "attest.socket"], "{mistakes:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 use rackmark_firmware_hooks::inventory::{Changed, Finding, Inventory};
 use serde::{Deserialize, Serialize};
 
-pub use document::digest_hex;
+pub use document::{digest_hex, document};
 pub use library::library_path;
 pub use noticing::Noticing;
 pub use watch::{Watched, watch};

@@ -4,9 +4,10 @@
 use rackmark_feed::fields;
 use rackmark_feed::telemetry::signed;
 use rackmark_feed::{
-    Audience, Capacity, Cell, ClaimClass, FAST_FIELDS, Field, FieldGroup, GpuCapacity, GpuRef, GpuSlow,
-    MigInstance, NoData, NvLink, NvLinkRemote, Process, ProcessKind, TelemetrySlow, Value,
+    Audience, Capacity, Cell, ClaimClass, EventKind, FAST_FIELDS, Field, FieldGroup, GpuCapacity, GpuRef,
+    GpuSlow, MigInstance, NoData, NvLink, NvLinkRemote, Process, ProcessKind, TelemetrySlow, Value,
 };
+use rackmark_firmware_hooks::inventory::{Changed, Finding};
 use rackmark_hardware::host::HostInfo;
 use rackmark_model as model;
 use rackmark_model::Bytes;
@@ -205,6 +206,26 @@ fn value(reading: model::Reading<model::Value<'_>>) -> Value {
 
 fn text(words: &str) -> Value {
     Value::Text(cut(words))
+}
+
+/// Something about the machine is another than before.
+pub fn inventory_changed(changed: &Changed) -> EventKind {
+    EventKind::InventoryChanged {
+        component: changed.component.name().to_owned(),
+        instance: cut(&changed.instance),
+        field: changed.field.clone(),
+        from: changed.from.as_deref().map(cut),
+        to: changed.to.as_deref().map(cut),
+    }
+}
+
+/// Sources of the inventory contradict each other.
+pub fn inventory_finding(finding: &Finding) -> EventKind {
+    EventKind::InventoryFinding {
+        code: finding.code.name().to_owned(),
+        instance: cut(&finding.instance),
+        detail: cut(&finding.detail),
+    }
 }
 
 /// Texts of the driver are cut to what the feed allows, on a character boundary.

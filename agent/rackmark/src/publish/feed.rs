@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rackmark_feed::{
-    Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, FAST_FIELDS, GpuCounts, GpuState, NodeId,
-    NodeState, PreviousSession, Reply, SampleTime, SessionId, SpoolEpoch, Status, Stream, StreamEnd,
+    Audience, BatchBuilder, Body, Capacity, Cell, Event, EventKind, Evidence, EvidenceCause, FAST_FIELDS,
+    GpuCounts, GpuState, NodeId, NodeState, PreviousSession, PublicKey, SampleTime, SessionId, SpoolEpoch,
+    Status, Stream, StreamEnd,
 };
 use rackmark_hardware::host::HostInfo;
 use rackmark_model::NoData;
@@ -25,6 +26,7 @@ use super::spool::{self, Loss, Spool};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
+use crate::inventory::Told;
 use crate::sampling::roster::{Change, Identity, Roster};
 use crate::sampling::task::{Observer, SharedRoster};
 
@@ -69,6 +71,9 @@ pub struct Feed {
     /// The names of the GPUs as they stand on disk.
     kept_gpus: Vec<Identity>,
 }
+
+/// Most events about one look at the machine.
+const INVENTORY_EVENTS: usize = 64;
 
 /// Where messages go. There is none where no broker is configured: nothing is signed or kept then.
 pub struct Way {
@@ -222,9 +227,42 @@ impl Feed {
         }
     }
 
-    /// An answer to a command, signed.
-    pub fn reply(&self, reply: Reply) -> Option<Bytes> {
-        self.signer.sign(Body::Reply(reply), None)
+    /// An answer to a command, or what it asked for, signed.
+    pub fn answer(&self, body: Body) -> Option<Bytes> {
+        self.signer.sign(body, None)
+    }
+
+    /// Shows evidence to everybody, and notes it among the events. Gives its digest.
+    pub fn evidence(
+        &mut self,
+        evidence: Evidence,
+        cause: EvidenceCause,
+        signed_by: &str,
+        roster: &Roster,
+    ) -> Option<[u8; 32]> {
+        let payload = self.level(Body::Evidence(evidence))?;
+        let digest = Evidence::digest(&payload);
+        tracing::info!(%cause, signed_by, "evidence is made");
+        let kind = EventKind::EvidenceMade { digest, cause, signed_by: signed_by.to_owned() };
+        self.event(kind, clock::unix_ms(), None, roster);
+        Some(digest)
+    }
+
+    /// Notes among the events what is another than before in the machine, and what contradicts itself from now on.
+    pub fn inventory(&mut self, told: &Told<'_>, roster: &Roster) {
+        let now_unix_ms = clock::unix_ms();
+        let kinds = told.changes.iter().map(encode::inventory_changed);
+        let kinds = kinds.chain(told.appeared.iter().map(encode::inventory_finding));
+        // A machine with another board has hundreds; the first ones say so, and evidence has them all.
+        for kind in kinds.take(INVENTORY_EVENTS) {
+            self.event(kind, now_unix_ms, None, roster);
+        }
+    }
+
+    /// Who speaks: the node, its identity key and the session's.
+    pub fn speaker(&self) -> (NodeId, PublicKey, PublicKey) {
+        let (identity, session) = self.signer.keys();
+        (self.signer.header().node, identity, session)
     }
 
     /// Node and session that commands must name.
@@ -262,15 +300,14 @@ impl Feed {
         }
     }
 
-    fn level(&mut self, body: Body) {
+    fn level(&mut self, body: Body) -> Option<Bytes> {
+        let way = self.way.as_ref()?;
         let stream = body.stream();
-        let seq = self.way.is_some().then(|| self.signer.level_number(stream));
-        if let (Some(way), Some(seq)) = (&self.way, seq)
-            && let Some(payload) = self.signer.sign(body, Some(seq))
-        {
-            self.spoke_boot_ms = clock::boot_ms();
-            way.outbox.level(&self.signer.topic(stream), payload);
-        }
+        let seq = self.signer.level_number(stream);
+        let payload = self.signer.sign(body, Some(seq))?;
+        self.spoke_boot_ms = clock::boot_ms();
+        way.outbox.level(&self.signer.topic(stream), payload.clone());
+        Some(payload)
     }
 
     /// Numbers and signs a record and hands it to the spool.

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 
 use rackmark_feed::error::KeyError;
 use rackmark_feed::{NodeId, PreviousSession, SigningKey};
+use rackmark_model::tpm::KeptKey;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::attesting::AcceptedBy;
 use crate::inventory::Kept;
 use crate::sampling::roster::Identity as GpuIdentity;
 
@@ -159,6 +161,64 @@ impl StateDir {
         self.write_json("inventory.json", kept, Survives::PowerLoss)
     }
 
+    /// The node that this was before; none before the first start with one.
+    ///
+    /// # Errors
+    /// [`StateError::File`] where the file is there and cannot be read or understood: the node would become another.
+    pub fn known_node(&self) -> Result<Option<NodeId>, StateError> {
+        let path = self.0.join("node-id");
+        let wrong = |source| StateError::File { path: path.clone(), source };
+        match fs::read_to_string(&path) {
+            Ok(text) => text
+                .trim()
+                .parse()
+                .map(Some)
+                .map_err(|error| wrong(io::Error::new(io::ErrorKind::InvalidData, error))),
+            // A state of a version that knew software keys only.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match self.0.join("identity.pk8").exists() {
+                    true => Ok(Some(NodeId::software(&self.identity_key()?.public()))),
+                    false => Ok(None),
+                }
+            }
+            Err(source) => Err(wrong(source)),
+        }
+    }
+
+    /// Keeps which node this is.
+    ///
+    /// # Errors
+    /// [`StateError::File`].
+    pub fn keep_node(&self, node: &NodeId) -> Result<(), StateError> {
+        self.write("node-id", format!("{node}\n").as_bytes(), Survives::PowerLoss)
+    }
+
+    /// The attestation key that the TPM wrapped in an earlier run.
+    pub fn attestation_key(&self) -> Option<KeptKey> {
+        self.read("attestation-key.json")
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// [`StateError::File`].
+    pub fn keep_attestation_key(&self, key: &KeptKey) -> Result<(), StateError> {
+        self.write_json("attestation-key.json", key, Survives::PowerLoss)
+    }
+
+    /// What verifiers accepted last.
+    pub fn accepted(&self) -> AcceptedBy {
+        self.read("accepted.json").unwrap_or_default()
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// [`StateError::File`].
+    pub fn keep_accepted(&self, accepted: &AcceptedBy) -> Result<(), StateError> {
+        self.write_json("accepted.json", accepted, Survives::PowerLoss)
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.0
@@ -226,6 +286,8 @@ enum Survives {
 
 /// The keys of this start of the daemon.
 pub struct Session {
+    /// The node that speaks.
+    pub node: NodeId,
     /// Signs the session record.
     pub identity: SigningKey,
     /// Signs everything.
@@ -233,14 +295,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes this start's keys.
+    /// Makes this start's keys. The node is that of its TPM, if one is given, else that of its identity key.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn begin(state: &StateDir) -> Result<Self, StateError> {
+    pub fn begin(state: &StateDir, tpm: Option<NodeId>) -> Result<Self, StateError> {
         let identity = state.identity_key()?;
         let key = SigningKey::generate().map_err(StateError::SessionKey)?;
-        Ok(Self { identity, key })
+        let node = tpm.unwrap_or_else(|| NodeId::software(&identity.public()));
+        Ok(Self { node, identity, key })
     }
 
     /// A name for a new space of record numbers.
@@ -251,11 +314,6 @@ impl Session {
         let mut epoch = [0; 8];
         SystemRandom::new().fill(&mut epoch).map_err(|_| StateError::SessionKey(KeyError::Random))?;
         Ok(u64::from_le_bytes(epoch))
-    }
-
-    /// The node id.
-    pub fn node_id(&self) -> NodeId {
-        NodeId::software(&self.identity.public())
     }
 }
 
@@ -269,9 +327,9 @@ mod tests {
     fn the_identity_survives_a_restart_and_the_session_does_not() {
         let folder = tempfile::tempdir().expect("folder");
         let state = StateDir::open(&folder.path().join("state")).expect("state");
-        let first = Session::begin(&state).expect("first");
-        let second = Session::begin(&state).expect("second");
-        assert_eq!(first.node_id(), second.node_id());
+        let first = Session::begin(&state, None).expect("first");
+        let second = Session::begin(&state, None).expect("second");
+        assert_eq!(first.node, second.node);
         assert_ne!(first.key.public(), second.key.public());
         assert_ne!(Session::new_epoch().expect("epoch"), Session::new_epoch().expect("epoch"));
     }

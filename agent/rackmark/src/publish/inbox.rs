@@ -1,6 +1,7 @@
 //! What consumers send to the node: watermarks and commands, each checked
 //! against the keys of the configuration before anything is done.
 
+mod allowance;
 #[cfg(test)]
 mod tests;
 
@@ -8,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rackmark_feed::{
-    Command, Downlink, DownlinkBody, NodeId, Reply, ReplyOutcome, SessionId, SpoolEpoch, Stream, Topic, Verb,
-    Watermark, topic,
+    Body, Command, Downlink, DownlinkBody, NodeId, Reply, ReplyOutcome, SessionId, SpoolEpoch, Stream, Topic,
+    Verb, Watermark, topic,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::allowance::{Allowances, TooOften};
 use super::encode;
-use super::feed::{Feed, SharedFeed};
+use super::feed::SharedFeed;
 use super::mqtt::{self, Again, Incoming, Outbox, StreamIndex};
 use super::spool::{self, STREAMS, Spool};
+use crate::attesting::{Ask, Asked, Begun, WayBack};
 use crate::clock;
 use crate::config::{Config, Consumer};
 use crate::exit::chain;
@@ -31,11 +34,15 @@ const STALL_MAX: Duration = Duration::from_secs(3600);
 /// How often stalls are looked for.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Commands remembered until they expire, so that each works once; more in five minutes are refused.
-const NONCES: usize = 256;
+/// Commands of one consumer remembered until they expire, so that each works once; more in five minutes are refused.
+/// [`Allowances`] lets no more through.
+const NONCES: usize = 512;
 
 /// The verbs about leases, which lessors may send, too.
 const LEASE_VERBS: [&str; 2] = ["lease_start", "lease_end"];
+
+/// Verbs that every consumer may send: each concerns nothing but what the consumer itself sees.
+const EVERYBODYS_VERBS: [&str; 5] = ["resend", "attest", "activate", "fetch", "accepted"];
 
 /// Does what signed commands ask for, except to send again: the inbox does that itself.
 pub trait Carrier: Send + Sync {
@@ -55,12 +62,13 @@ pub fn subscriptions(config: &Config) -> Vec<String> {
     let watermarks =
         config.consumers.iter().map(|consumer| topic::watermark(&config.site, &config.node, &consumer.name));
     let verbs = Verb::NAMES.iter().map(|verb| topic::command(&config.site, &config.node, verb));
-    watermarks.chain(verbs).filter_map(Result::ok).collect()
+    let epochs = config.consumers.iter().map(|consumer| topic::epoch(&consumer.name));
+    watermarks.chain(verbs).chain(epochs).filter_map(Result::ok).collect()
 }
 
-/// Whether the configuration lets a consumer send a verb. To send again is for everyone who is allowed at all.
+/// Whether the configuration lets a consumer send a verb.
 fn may_send(consumer: &Consumer, verb: &str) -> bool {
-    verb == "resend" || consumer.operator || (consumer.lessor && LEASE_VERBS.contains(&verb))
+    EVERYBODYS_VERBS.contains(&verb) || consumer.operator || (consumer.lessor && LEASE_VERBS.contains(&verb))
 }
 
 fn permitted(consumer: &Consumer, verb: &str) -> Result<(), String> {
@@ -97,6 +105,28 @@ struct Confirmed {
     patience: Duration,
 }
 
+/// What is for the attester.
+#[derive(Clone)]
+pub struct AttesterDoor {
+    /// Commands.
+    pub asks: mpsc::Sender<Ask>,
+    /// Epochs.
+    pub epochs: mpsc::Sender<Begun>,
+}
+
+/// What the attester does of the verbs.
+fn asked(verb: &Verb) -> Option<Asked> {
+    Some(match verb.clone() {
+        Verb::Attest { nonce, devices } => Asked::Attest { nonce, devices },
+        Verb::Activate { credential_blob, encrypted_secret } => {
+            Asked::Activate { credential_blob, encrypted_secret }
+        }
+        Verb::Fetch { digest } => Asked::Fetch { digest },
+        Verb::Accepted { digest } => Asked::Accepted { digest },
+        _ => return None,
+    })
+}
+
 /// The checks, and what is known of each consumer.
 pub struct Inbox {
     config: watch::Receiver<Arc<Config>>,
@@ -106,10 +136,14 @@ pub struct Inbox {
     roster: SharedRoster,
     epoch: SpoolEpoch,
     carrier: Arc<dyn Carrier>,
+    attester: AttesterDoor,
+    /// Current epoch of each verifier: its value, and when it was issued.
+    epochs: Vec<(String, [u8; 32], u64)>,
+    allowances: Allowances,
     /// By consumer name and stream.
     confirmed: Vec<(String, [Option<Confirmed>; 4])>,
-    /// Nonces of commands, with the time they expire.
-    nonces: Vec<([u8; 16], u64)>,
+    /// Nonces of commands with their consumer, and the time they expire.
+    nonces: Vec<(String, [u8; 16], u64)>,
 }
 
 impl Inbox {
@@ -122,6 +156,7 @@ impl Inbox {
         roster: SharedRoster,
         epoch: SpoolEpoch,
         carrier: Arc<dyn Carrier>,
+        attester: AttesterDoor,
     ) -> Self {
         let mut inbox = Self {
             config,
@@ -131,6 +166,9 @@ impl Inbox {
             roster,
             epoch,
             carrier,
+            attester,
+            epochs: Vec::new(),
+            allowances: Allowances::default(),
             confirmed: Vec::new(),
             nonces: Vec::new(),
         };
@@ -147,6 +185,7 @@ impl Inbox {
         let refused = match Topic::parse(&message.topic) {
             Some(Topic::Watermark { consumer, .. }) => self.watermark(&config, consumer, message),
             Some(Topic::Command { verb, .. }) => self.command(&config, verb, message),
+            Some(Topic::Epoch { verifier }) => self.epoch(&config, verifier, message),
             _ => Err("is on a topic that nobody reads".to_owned()),
         };
         if let Err(why) = refused {
@@ -215,7 +254,8 @@ impl Inbox {
 
     fn look_for_stalls(&mut self, now: Instant) {
         if self.config.has_changed().unwrap_or(false) {
-            let _ = self.config.borrow_and_update();
+            let config = self.config.borrow_and_update().clone();
+            self.allowances.retain(|name| config.consumers.iter().any(|consumer| consumer.name == name));
             self.hold();
         }
         let config = self.config.borrow().clone();
@@ -243,6 +283,36 @@ impl Inbox {
         }
     }
 
+    /// An epoch, which comes again after each connect: it counts once.
+    fn epoch(&mut self, config: &Config, verifier: &str, message: &Incoming) -> Result<(), String> {
+        let (consumer, body) = Self::signed(config, verifier, message)?;
+        let DownlinkBody::Epoch(epoch) = body else { return Err("is no epoch".to_owned()) };
+        if epoch.verifier != consumer.name {
+            return Err("is an epoch of another verifier than its topic".to_owned());
+        }
+        let now_unix_ms = clock::unix_ms();
+        if epoch.expires_unix_ms <= now_unix_ms {
+            return Err("is an epoch that is over".to_owned());
+        }
+        let known = self.epochs.iter().position(|(name, ..)| *name == consumer.name);
+        if let Some((_, value, issued_unix_ms)) = known.map(|at| &self.epochs[at]) {
+            if *value == epoch.value {
+                return Ok(());
+            }
+            if epoch.issued_unix_ms <= *issued_unix_ms {
+                return Err("is an epoch before the current one".to_owned());
+            }
+        }
+        let begun = Begun { verifier: consumer.name.clone(), value: epoch.value };
+        self.attester.epochs.try_send(begun).map_err(|_| "comes while too many epochs begin".to_owned())?;
+        let current = (consumer.name.clone(), epoch.value, epoch.issued_unix_ms);
+        match known {
+            Some(at) => self.epochs[at] = current,
+            None => self.epochs.push(current),
+        }
+        Ok(())
+    }
+
     fn command(&mut self, config: &Config, verb: &str, message: &Incoming) -> Result<(), String> {
         let name =
             Downlink::parse(&message.payload).map_err(|error| chain(&error))?.body().consumer().to_owned();
@@ -251,14 +321,31 @@ impl Inbox {
             return Err("is no command".to_owned());
         };
         let (node, session) = self.addressee();
+        if let Err(TooOften { told }) =
+            self.allowances.spend(&consumer.name, command.verb.name(), Instant::now())
+        {
+            let why = "comes too soon after others; ask later".to_owned();
+            if told {
+                self.answer(&command, ReplyOutcome::Refused, why.clone(), message);
+            }
+            return Err(why);
+        }
         let outcome = command
             .check(&node, &session, clock::unix_ms())
             .and_then(|()| command.check_topic(verb))
             .map_err(|refusal| refusal.to_string())
             // Before the nonce is kept: who may not ask may not fill the list of nonces either.
             .and_then(|()| permitted(consumer, command.verb.name()))
-            .and_then(|()| self.once(&command))
-            .and_then(|()| self.carry_out(&command));
+            .and_then(|()| self.once(&command));
+        let outcome = match (outcome, asked(&command.verb)) {
+            // The attester answers by itself, when it can.
+            (Ok(()), Some(asked)) => match self.hand_over(asked, &command, message) {
+                Ok(()) => return Ok(()),
+                refused => refused,
+            },
+            (Ok(()), None) => self.carry_out(&command),
+            (refused, _) => refused,
+        };
         let (outcome_code, reason) = match &outcome {
             Ok(()) => (ReplyOutcome::Accepted, String::new()),
             Err(why) => (ReplyOutcome::Refused, encode::cut(why)),
@@ -270,14 +357,15 @@ impl Inbox {
 
     fn once(&mut self, command: &Command) -> Result<(), String> {
         let now_unix_ms = clock::unix_ms();
-        self.nonces.retain(|(_, expires_unix_ms)| *expires_unix_ms > now_unix_ms);
-        if self.nonces.iter().any(|(nonce, _)| *nonce == command.nonce) {
+        self.nonces.retain(|(_, _, expires_unix_ms)| *expires_unix_ms > now_unix_ms);
+        let mut of_consumer = self.nonces.iter().filter(|(consumer, ..)| *consumer == command.consumer);
+        if of_consumer.clone().any(|(_, nonce, _)| *nonce == command.nonce) {
             return Err("was carried out before".to_owned());
         }
-        if self.nonces.len() == NONCES {
+        if of_consumer.nth(NONCES - 1).is_some() {
             return Err("comes after too many others; ask later".to_owned());
         }
-        self.nonces.push((command.nonce, command.expires_unix_ms));
+        self.nonces.push((command.consumer.clone(), command.nonce, command.expires_unix_ms));
         Ok(())
     }
 
@@ -314,22 +402,39 @@ impl Inbox {
         }
     }
 
-    fn answer(&self, command: &Command, outcome: ReplyOutcome, reason: String, message: &Incoming) {
-        let Some(response_topic) = &message.response_topic else { return };
-        // Nowhere else: a consumer must not make the node speak on topics of its choice.
+    fn hand_over(&self, asked: Asked, command: &Command, message: &Incoming) -> Result<(), String> {
+        let ask = Ask {
+            asked,
+            consumer: command.consumer.clone(),
+            nonce: command.nonce,
+            way_back: self.way_back(command, message),
+        };
+        self.attester.asks.try_send(ask).map_err(|_| "comes while too many others wait; ask later".to_owned())
+    }
+
+    /// Where answers to a command go: to its consumer's topic and nowhere else. A consumer must not make the node
+    /// speak on topics of its choice.
+    fn way_back(&self, command: &Command, message: &Incoming) -> WayBack {
         let config = self.config.borrow().clone();
-        let own = topic::reply(&config.site, &config.node, &command.consumer);
-        if own.as_ref() != Ok(response_topic) {
+        let own = topic::reply(&config.site, &config.node, &command.consumer).ok();
+        let topic = message.response_topic.clone().filter(|asked| own.as_ref() == Some(asked));
+        if let Some(response_topic) = message.response_topic.as_ref().filter(|_| topic.is_none()) {
             tracing::warn!(
                 response_topic,
                 "a command asks for its answer on another topic than the consumer's"
             );
-            return;
         }
+        WayBack {
+            feed: self.feed.clone(),
+            roster: self.roster.clone(),
+            outbox: self.outbox.clone(),
+            topic,
+            correlation: message.correlation_data.clone(),
+        }
+    }
+
+    fn answer(&self, command: &Command, outcome: ReplyOutcome, reason: String, message: &Incoming) {
         let reply = Reply { nonce: command.nonce, outcome, reason, extensions: Vec::new() };
-        if let Some(payload) = self.feed.with(&self.roster, |feed: &mut Feed, _| feed.reply(reply)) {
-            let topic = Arc::from(response_topic.as_str());
-            self.outbox.reply(mqtt::Reply { topic, payload, correlation: message.correlation_data.clone() });
-        }
+        self.way_back(command, message).send(Body::Reply(reply));
     }
 }

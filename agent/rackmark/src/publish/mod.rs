@@ -3,7 +3,7 @@
 //! carries them (`mqtt`).
 
 mod drafts;
-mod encode;
+pub mod encode;
 pub mod feed;
 mod health;
 pub mod identity;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rackmark_feed::{
-    Body, Header, Message, PreviousSession, SessionClaim, SessionId, SpoolEpoch, Stream, seal, topic,
+    Body, Header, Message, PreviousSession, PublicKey, SessionClaim, SessionId, SpoolEpoch, Stream, seal,
+    topic,
 };
 
 use super::identity::Session;
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::exit::chain;
 
 /// The streams and levels that this agent fills.
-const TOPICS: [Stream; 8] = [
+const TOPICS: [Stream; 9] = [
     Stream::Session,
     Stream::Event,
     Stream::Telemetry,
@@ -22,6 +23,7 @@ const TOPICS: [Stream; 8] = [
     Stream::CapacityPublic,
     Stream::CapacityBuyer,
     Stream::CapacityOperator,
+    Stream::Evidence,
 ];
 
 /// Signs messages.
@@ -37,7 +39,7 @@ impl Signer {
     /// Begins a session under the names of `config`, in the spool epoch given.
     pub fn new(session: Session, epoch: SpoolEpoch, config: &Config) -> Self {
         let header = Header {
-            node: session.node_id(),
+            node: session.node,
             session: SessionId::of(&session.key.public()),
             epoch,
             stream: Stream::Session,
@@ -52,6 +54,11 @@ impl Signer {
             })
             .collect();
         Self { session, header, topics, levels: Vec::new(), started_unix_ms: clock::unix_ms() }
+    }
+
+    /// Identity key and session key.
+    pub fn keys(&self) -> (PublicKey, PublicKey) {
+        (self.session.identity.public(), self.session.key.public())
     }
 
     /// Node, session and spool epoch of all messages.

@@ -184,7 +184,7 @@ fn start(program: &Path, nvml_library: &str, sysfs_root: &Path) -> io::Result<(U
 
 /// A bare name means the binary beside this one, so that a build folder and an
 /// installed package both work without a search path.
-pub(super) fn beside_this_binary(program: &Path) -> PathBuf {
+pub fn beside_this_binary(program: &Path) -> PathBuf {
     if program.components().count() > 1 {
         return program.to_owned();
     }

@@ -11,3 +11,5 @@ pub mod narrator;
 pub mod roster;
 pub mod task;
 pub mod trends;
+
+pub use link::beside_this_binary;

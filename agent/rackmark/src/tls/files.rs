@@ -8,7 +8,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::{Decode, Encode};
 
 /// Largest PEM file that is read: a bundle of all public roots has about 230 KB.
 const PEM_BYTES_MAX: u64 = 4 << 20;
@@ -132,6 +132,17 @@ pub fn roots_in(pem: &[u8], path: &Path) -> Result<RootCertStore, TlsFileError> 
         })?;
     }
     Ok(roots)
+}
+
+/// SHA-256 over the public key (DER) of the certificate that is shown to the broker; none where none is, or where it
+/// cannot be read, which a connection says better.
+pub fn key_digest(settings: &super::TlsSettings) -> Option<[u8; 32]> {
+    let certificate = certificates(&settings.certificate.as_ref()?.cert_file).ok()?;
+    let parsed = Certificate::from_der(certificate.first()?).ok()?;
+    let key = parsed.tbs_certificate().subject_public_key_info().to_der().ok()?;
+    let mut out = [0; 32];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &key).as_ref());
+    Some(out)
 }
 
 /// When the first certificate of a PEM file, the one that is shown to the peer, is valid.

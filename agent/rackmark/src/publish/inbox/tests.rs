@@ -8,7 +8,7 @@ use rackmark_feed::{Body, Frame, SigningKey, seal_downlink};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::publish::feed::Machine;
+use crate::publish::feed::{Feed, Machine};
 use crate::publish::identity::{Session, StateDir};
 use crate::sampling::roster::Roster;
 
@@ -29,6 +29,8 @@ impl Carrier for Notes {
 struct Bench {
     inbox: Inbox,
     notes: Arc<Notes>,
+    asked: mpsc::Receiver<Ask>,
+    begun: mpsc::Receiver<Begun>,
     outbox: Outbox,
     sent: u8,
     _state: tempfile::TempDir,
@@ -55,7 +57,7 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let state = StateDir::open(folder.path()).expect("state");
-        let session = Session::begin(&state).expect("session");
+        let session = Session::begin(&state, None).expect("session");
         let wake = Arc::new(Notify::new());
         let opened = spool::open_in_memory(String::new(), 7, wake.clone()).expect("spool");
         let outbox = Outbox::new(Box::new(opened.spool.clone()), wake);
@@ -64,9 +66,30 @@ impl Bench {
         let feed = SharedFeed::new(Feed::begin(session, None, config.clone(), state, machine));
         let roster: SharedRoster = Arc::new(RwLock::new(Roster::default()));
         let notes = Arc::new(Notes::default());
-        let inbox =
-            Inbox::new(config, opened.spool, outbox.clone(), feed, roster, SpoolEpoch(7), notes.clone());
-        Self { inbox, notes, outbox, sent: 0, _state: folder, _config: sender, _writer: opened.writer }
+        let (asks, asked) = mpsc::channel(4);
+        let (epochs, begun) = mpsc::channel(4);
+        let door = AttesterDoor { asks, epochs };
+        let inbox = Inbox::new(
+            config,
+            opened.spool,
+            outbox.clone(),
+            feed,
+            roster,
+            SpoolEpoch(7),
+            notes.clone(),
+            door,
+        );
+        Self {
+            inbox,
+            notes,
+            asked,
+            begun,
+            outbox,
+            sent: 0,
+            _state: folder,
+            _config: sender,
+            _writer: opened.writer,
+        }
     }
 
     /// Sends a verb as `consumer`, signed by `signer`; what the node answers.

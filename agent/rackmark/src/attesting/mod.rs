@@ -1,0 +1,16 @@
+//! What the node says about itself so that strangers can check it: its identity, and evidence of it, made when
+//! the agent starts, when a verifier asks or begins an epoch, and when firmware, driver or certificate change.
+
+mod accepted;
+mod artefacts;
+mod asked;
+mod identity;
+mod making;
+mod task;
+mod tpm_link;
+
+pub use accepted::AcceptedBy;
+pub use asked::{Ask, Asked, WayBack};
+pub use identity::decide;
+pub use making::Speaker;
+pub use task::{Attester, Begun, Sources};

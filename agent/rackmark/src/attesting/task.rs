@@ -1,0 +1,328 @@
+//! The task that makes evidence. It alone waits for the TPM.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rackmark_feed::body::evidence::{ACTIVATION, activation_proof};
+use rackmark_feed::{
+    ArtefactRef, Body, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource, IdentityClass, NodeId,
+};
+use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
+use ring::digest::{SHA256, digest};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::accepted::AcceptedBy;
+use super::artefacts::Artefacts;
+use super::asked::{Ask, Asked};
+use super::identity::node_of;
+use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
+use super::tpm_link::{TpmLink, TpmLinkError};
+use crate::clock;
+use crate::config::Config;
+use crate::exit::chain;
+use crate::inventory::{SharedInventory, document};
+use crate::publish::feed::SharedFeed;
+use crate::publish::identity::StateDir;
+use crate::sampling::collect_link;
+use crate::sampling::task::SharedRoster;
+use crate::tls::key_digest;
+
+/// How long evidence at the start waits for the first look at the machine.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
+/// How often it is asked for meanwhile.
+const LOOKED_EVERY: Duration = Duration::from_millis(100);
+/// Pauses after a TPM that did not do it: lockouts heal in minutes to hours, a busy one in seconds.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(600);
+
+/// What evidence is made from.
+pub struct Sources {
+    /// The configuration in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Signs and sends.
+    pub feed: SharedFeed,
+    /// What is known of the GPUs.
+    pub roster: SharedRoster,
+    /// What is known of the machine.
+    pub inventory: SharedInventory,
+    /// Something about the machine is another than before.
+    pub changed: Arc<Notify>,
+    /// What outlives a restart.
+    pub state: StateDir,
+}
+
+/// Makes evidence and answers who asks for it.
+pub struct Attester {
+    sources: Sources,
+    speaker: Speaker,
+    tpm: Option<(TpmLink, Option<TpmKeys>)>,
+    artefacts: Artefacts,
+    accepted: AcceptedBy,
+    boot_log: Option<ArtefactRef>,
+}
+
+/// An epoch that a verifier began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The verifier's name.
+    pub verifier: String,
+    /// The epoch id.
+    pub value: [u8; 32],
+}
+
+impl Attester {
+    /// Nothing is asked of the TPM yet.
+    pub fn new(sources: Sources, speaker: Speaker) -> Self {
+        let settings = sources.config.borrow().attest.clone();
+        let tpm = (speaker.node.class() == IdentityClass::Tpm).then(|| (TpmLink::new(settings), None));
+        let accepted = sources.state.accepted();
+        Self { sources, speaker, tpm, artefacts: Artefacts::default(), accepted, boot_log: None }
+    }
+
+    /// Works until `stop` is set.
+    pub async fn run(
+        mut self,
+        mut asks: mpsc::Receiver<Ask>,
+        mut epochs: mpsc::Receiver<Begun>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        // The same end, for what is waited for within a turn.
+        let mut stopping = stop.clone();
+        tokio::select! {
+            () = self.prepare() => {}
+            () = ended(&mut stopping) => return,
+        }
+        let mut due =
+            Some(Occasion { cause: EvidenceCause::Start, freshness: Freshness::none(), previous: None });
+        let mut pause = RETRY_MIN;
+        loop {
+            if let Some(occasion) = due.take() {
+                let made = tokio::select! {
+                    made = self.level(occasion.clone()) => made,
+                    () = ended(&mut stopping) => return,
+                };
+                match made {
+                    Ok(()) => pause = RETRY_MIN,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = chain(&error),
+                            retry_secs = pause.as_secs(),
+                            "no evidence is made"
+                        );
+                        due = Some(occasion);
+                    }
+                }
+            }
+            let changed = self.sources.changed.clone();
+            tokio::select! {
+                () = tokio::time::sleep(pause), if due.is_some() => pause = (pause * 2).min(RETRY_MAX),
+                () = changed.notified() => due = Some(Occasion {
+                    cause: EvidenceCause::InventoryChanged,
+                    freshness: Freshness::none(),
+                    previous: None,
+                }),
+                Some(begun) = epochs.recv() => due = Some(self.for_epoch(begun)),
+                Some(ask) = asks.recv() => tokio::select! {
+                    () = self.answer(&ask) => {}
+                    () = ended(&mut stopping) => return,
+                },
+                () = ended(&mut stop) => return,
+            }
+        }
+    }
+
+    /// Waits for the first look, and reads the boot log, which stays the same until the next boot.
+    async fn prepare(&mut self) {
+        let looked = async {
+            while self.sources.inventory.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+                tokio::time::sleep(LOOKED_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
+        let config = self.sources.config.borrow().clone();
+        match collect_link::tables(&config).await.map(|tables| tables.boot_event_log) {
+            Ok(Ok(log)) => self.boot_log = self.artefacts.keep(&log),
+            // Most machines without a TPM have none.
+            Ok(Err(cause)) => tracing::debug!(cause, "no boot event log"),
+            Err(error) => {
+                tracing::info!(error = chain(&error), "evidence is made without the boot event log")
+            }
+        }
+    }
+
+    fn for_epoch(&self, begun: Begun) -> Occasion {
+        let previous = self.accepted.last(&begun.verifier);
+        let freshness =
+            Freshness { source: FreshnessSource::Epoch, verifier: begun.verifier, value: begun.value };
+        Occasion { cause: EvidenceCause::Epoch, freshness, previous }
+    }
+
+    /// Makes evidence for everybody.
+    async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
+        let cause = occasion.cause;
+        let verifier = occasion.freshness.verifier.clone();
+        let evidence = self.make(occasion).await?;
+        let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
+        let sent = self
+            .sources
+            .feed
+            .with(&self.sources.roster, |feed, roster| feed.evidence(evidence, cause, signed_by, roster));
+        if let Some(digest) = sent.filter(|_| !verifier.is_empty()) {
+            self.accepted.sent(&verifier, digest);
+        }
+        Ok(())
+    }
+
+    /// Puts the claim together and has the TPM sign it.
+    async fn make(&mut self, occasion: Occasion) -> Result<Evidence, TpmLinkError> {
+        let parts = self.parts();
+        let claim = making::claim(&self.speaker, occasion, parts, clock::unix_ms());
+        let qualifying = claim.qualifying_data(&self.speaker.node);
+        let quote = self.quote(qualifying).await?;
+        let keys = self.tpm.as_ref().and_then(|(_, keys)| keys.as_ref());
+        Ok(making::evidence(claim, keys.zip(quote)))
+    }
+
+    fn parts(&mut self) -> Parts {
+        let document = {
+            let kept = self.sources.inventory.read().unwrap_or_else(PoisonError::into_inner);
+            kept.as_ref().map(|kept| document(&kept.inventory)).unwrap_or_default()
+        };
+        let bytes = document.to_bytes().unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "the inventory is over a limit and is left out");
+            Vec::new()
+        });
+        let inventory = self.artefacts.keep(&bytes).unwrap_or_else(|| ArtefactRef::of(&[]));
+        let roster = self.sources.roster.read().unwrap_or_else(PoisonError::into_inner);
+        let config = self.sources.config.borrow();
+        Parts {
+            inventory,
+            boot_log: self.boot_log,
+            mqtt_key: key_digest(&config.broker_tls),
+            devices: making::devices(&roster),
+        }
+    }
+
+    /// A quote; none without a TPM. A TPM that was cleared meanwhile gets a new attestation key.
+    async fn quote(&mut self, qualifying: [u8; 32]) -> Result<Option<TpmQuote>, TpmLinkError> {
+        if self.tpm.is_none() {
+            return Ok(None);
+        }
+        self.open().await?;
+        let Some((link, _)) = &mut self.tpm else { return Ok(None) };
+        match link.quote(qualifying, REGISTERS).await {
+            Err(error) if matches!(error.fault(), Some(TpmFault::Cleared | TpmFault::Other)) => {
+                if let Some((_, keys)) = &mut self.tpm {
+                    *keys = None;
+                }
+                self.open().await?;
+                let Some((link, _)) = &mut self.tpm else { return Ok(None) };
+                link.quote(qualifying, REGISTERS).await.map(Some)
+            }
+            quote => quote.map(Some),
+        }
+    }
+
+    /// Opens the TPM where it is not open.
+    async fn open(&mut self) -> Result<(), TpmLinkError> {
+        let state = &self.sources.state;
+        let Some((link, keys)) = &mut self.tpm else { return Ok(()) };
+        if link.is_open() && keys.is_some() {
+            return Ok(());
+        }
+        *keys = None;
+        let opened = link.open(state.attestation_key()).await?;
+        let found = node_of(&opened.endorsement);
+        if found != self.speaker.node {
+            return Err(another(state, &found));
+        }
+        if opened.is_new {
+            tracing::warn!("the TPM has a new attestation key: verifiers will enrol this node again");
+            if let Err(error) = state.keep_attestation_key(&opened.kept) {
+                tracing::warn!(error = chain(&error), "the attestation key is not kept");
+            }
+        }
+        tracing::info!(tpm = opened.description, certified = opened.certificate.is_some(), "the TPM is open");
+        *keys = Some(opened);
+        Ok(())
+    }
+
+    async fn answer(&mut self, ask: &Ask) {
+        match &ask.asked {
+            Asked::Attest { nonce, .. } => self.attest(ask, *nonce).await,
+            Asked::Activate { credential_blob, encrypted_secret } => {
+                let outcome = self.activate(credential_blob, encrypted_secret).await;
+                ask.answer(outcome.map(|secret| {
+                    let proof = activation_proof(&ask.nonce, &secret);
+                    vec![Extension { tag: ACTIVATION, bytes: proof.to_vec() }]
+                }));
+            }
+            Asked::Fetch { digest } => match self.artefacts.pieces(digest) {
+                Some(pieces) => {
+                    ask.answer(Ok(Vec::new()));
+                    for piece in pieces {
+                        ask.way_back.send(Body::Artefact(piece));
+                    }
+                }
+                None => ask.answer(Err("asks for a part that is not kept; ask for new evidence".to_owned())),
+            },
+            Asked::Accepted { digest } => {
+                let outcome = match self.accepted.accept(&ask.consumer, *digest) {
+                    true => {
+                        if let Err(error) = self.sources.state.keep_accepted(&self.accepted) {
+                            tracing::warn!(error = chain(&error), "what verifiers accepted is not kept");
+                        }
+                        Ok(Vec::new())
+                    }
+                    false => Err("names evidence that was not the last one sent to you".to_owned()),
+                };
+                ask.answer(outcome);
+            }
+        }
+    }
+
+    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32]) {
+        let freshness =
+            Freshness { source: FreshnessSource::Nonce, verifier: ask.consumer.clone(), value: nonce };
+        let previous = self.accepted.last(&ask.consumer);
+        match self.make(Occasion { cause: EvidenceCause::Request, freshness, previous }).await {
+            Ok(evidence) => {
+                ask.answer(Ok(Vec::new()));
+                if let Some(frame) = ask.way_back.send(Body::Evidence(evidence)) {
+                    self.accepted.sent(&ask.consumer, sha256(&frame));
+                }
+            }
+            Err(error) => ask.answer(Err(format!("gets no evidence: {}", chain(&error)))),
+        }
+    }
+
+    async fn activate(&mut self, blob: &[u8], secret: &[u8]) -> Result<Vec<u8>, String> {
+        if self.tpm.is_none() {
+            return Err("asks a node without a TPM".to_owned());
+        }
+        let refused = |error: TpmLinkError| format!("is not done: {}", chain(&error));
+        self.open().await.map_err(refused)?;
+        let Some((link, _)) = &mut self.tpm else { return Err("asks a node without a TPM".to_owned()) };
+        link.activate(blob.to_vec(), secret.to_vec()).await.map_err(refused)
+    }
+}
+
+/// Waits for the end, and keeps no lock that a guard would.
+async fn ended(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The TPM is another one than the node's: another node, from the next start on.
+fn another(state: &StateDir, found: &NodeId) -> TpmLinkError {
+    if let Err(error) = state.keep_node(found) {
+        tracing::error!(error = chain(&error), "the new identity is not kept");
+    }
+    let words = format!("it is another TPM: this machine is {found} from its next start on");
+    TpmLinkError::Refused { fault: TpmFault::Cleared, words }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
