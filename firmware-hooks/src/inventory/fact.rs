@@ -205,6 +205,12 @@ mod tests {
     }
 
     #[test]
+    fn what_would_move_the_cursor_or_turn_the_line_is_replaced() {
+        assert_eq!(clean(" a\u{1b}[31m\u{202e}b\0 \n", 64), "a\u{fffd}[31m\u{fffd}b");
+        assert_eq!(clean("ä€", 4), "ä");
+    }
+
+    #[test]
     fn parts_of_one_name_are_told_apart() {
         let mut names = Names::default();
         let given: Vec<_> = ["A", "A", "B", "A"].iter().map(|name| names.unique(name)).collect();
@@ -213,8 +219,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_stands_somewhere_can_be_shown(text: String, longest in 0_usize..64) {
-            let shown = clean(&text, longest);
+        fn whatever_stands_somewhere_can_be_shown(text: Vec<char>, longest in 0_usize..64) {
+            let shown = clean(&text.into_iter().collect::<String>(), longest);
             prop_assert!(shown.len() <= longest && !shown.contains(char::is_control));
         }
     }

@@ -95,7 +95,7 @@ codes! {
         "The version that NVML gives for the driver is not that of the loaded kernel module.",
         "After an upgrade under a loaded module: reboot, or `rackmark pause`, unload the NVIDIA modules and load them again. If it stays, look at which file `libnvidia-ml.so.1` is.";
     LibraryReplaced = "library_replaced":
-        "The NVML library is another file than before, and its driver version is the same.",
+        "The NVML library is another file than at the look before, and its driver version is the same; it stands until the next look.",
         "Reinstall the driver's packages and compare the file's SHA-256 with that of another node. Until then do not trust what this node says of its GPUs.";
 }
 

@@ -205,7 +205,8 @@ mod tests {
                 [NvmlGpu { address: address(), listed: Listed::Answers, inventory: self.readings.as_ref() }];
             let roots = Roots { sysfs: self.tree.path().to_owned(), proc: self.tree.path().join("proc") };
             let nvml = Nvml { answers: true, driver_version: None, gpus: &gpus };
-            gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: None })
+            let library = self.tree.path().join("libnvidia-ml.so.1");
+            gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: Some(&library) })
         }
     }
 
@@ -247,6 +248,19 @@ mod tests {
         let changes = machine.gather().since(&second);
         let [change] = changes.as_slice() else { panic!("{changes:?}") };
         assert_eq!((change.from.as_deref(), change.to.as_deref()), (Some("165001"), Some("165002")));
+    }
+
+    #[test]
+    fn another_library_under_the_same_driver_is_found_and_is_a_change() {
+        let machine = Machine::new();
+        machine.tree.write("proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX  580.95.05  x\n");
+        machine.tree.write("libnvidia-ml.so.1", "one");
+        let before = machine.gather();
+        machine.tree.write("libnvidia-ml.so.1", "other");
+        let mut now = machine.gather();
+        assert_eq!(now.since(&before).len(), 1);
+        let found: Vec<_> = now.findings.iter().map(|finding| finding.code).collect();
+        assert_eq!(found, [FindingCode::LibraryReplaced]);
     }
 
     #[test]

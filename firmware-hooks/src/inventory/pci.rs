@@ -74,9 +74,9 @@ pub(super) fn devices(sysfs_root: &Path) -> Vec<PciDevice> {
         .filter_map(|name| {
             let entry = bus.join(name);
             let address = name.parse().ok()?;
-            let folder = file::real(&entry).filter(|real| {
-                entry.is_symlink() && below.as_ref().is_some_and(|below| real.starts_with(below))
-            });
+            // A folder that stands on the bus itself is not below devices either.
+            let folder =
+                file::real(&entry).filter(|real| below.as_ref().is_some_and(|below| real.starts_with(below)));
             Some(PciDevice {
                 address,
                 vendor: file::hex(&entry.join("vendor"))?,

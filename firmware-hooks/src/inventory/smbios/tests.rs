@@ -225,6 +225,11 @@ fn a_wrong_entry_point_is_refused_with_its_reason() {
     assert_eq!(findings[0].code, FindingCode::SmbiosDamaged);
     assert_eq!(findings[0].detail, "the checksum of the SMBIOS entry point is wrong");
     assert_eq!(entry_point(b"_DMI_"), Err(EntryPointError::Anchor));
+    // The second half of the older one has a sum of its own.
+    let mut damaged = good[1].clone();
+    damaged[0x16] ^= 1;
+    zero_sum(&mut damaged, 4);
+    assert_eq!(entry_point(&damaged), Err(EntryPointError::Checksum));
 }
 
 #[test]
