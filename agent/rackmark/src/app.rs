@@ -23,7 +23,7 @@ use crate::judging::{Announcer, History, Keeper, listen, watch_host, watch_lease
 use crate::logging::LogLevel;
 use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
 use crate::publish::identity::{Session, StateDir};
-use crate::publish::inbox::{self, AttesterDoor, Inbox};
+use crate::publish::inbox::{self, Doors, Inbox};
 use crate::publish::mqtt::Outbox;
 use crate::publish::spool::{self, Spool};
 use crate::publish::task as publishing;
@@ -161,8 +161,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             feed.clone(),
             roster.clone(),
             *epoch,
-            verbs.clone(),
-            AttesterDoor { asks, epochs },
+            Doors { carrier: verbs.clone(), asks, epochs },
         );
         tasks.spawn(named("inbox", inbox::run(inbox, incoming, stopping.clone())));
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());

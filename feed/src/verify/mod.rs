@@ -9,5 +9,6 @@ pub mod event_log;
 pub mod nonces;
 pub mod outcome;
 pub mod quote;
+pub mod report;
 pub mod store;
 pub mod tpm;

@@ -4,8 +4,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rackmark_feed::body::evidence::{ACTIVATION, activation_proof};
+use rackmark_feed::inventory::{Claim, Fact, Inventory};
 use rackmark_feed::{
-    ArtefactRef, Body, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource, IdentityClass, NodeId,
+    ArtefactRef, Body, ClaimClass, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource,
+    IdentityClass, NodeId,
 };
 use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
 use ring::digest::{SHA256, digest};
@@ -145,7 +147,7 @@ impl Attester {
             // Most machines without a TPM have none.
             Ok(Err(cause)) => tracing::debug!(cause, "no boot event log"),
             Err(error) => {
-                tracing::info!(error = chain(&error), "evidence is made without the boot event log")
+                tracing::info!(error = chain(&error), "evidence is made without the boot event log");
             }
         }
     }
@@ -188,6 +190,7 @@ impl Attester {
             let kept = self.sources.inventory.read().unwrap_or_else(PoisonError::into_inner);
             kept.as_ref().map(|kept| document(&kept.inventory)).unwrap_or_default()
         };
+        let document = self.honest(document);
         let bytes = document.to_bytes().unwrap_or_else(|error| {
             tracing::error!(error = chain(&error), "the inventory is over a limit and is left out");
             Vec::new()
@@ -201,6 +204,21 @@ impl Attester {
             mqtt_key: key_digest(&config.broker_tls),
             devices: making::devices(&roster),
         }
+    }
+
+    /// A library that is a simulation is said to be one.
+    fn honest(&self, mut document: Inventory) -> Inventory {
+        if !self.sources.roster.read().unwrap_or_else(PoisonError::into_inner).simulated() {
+            return document;
+        }
+        document.facts.push(Fact {
+            component: "driver".to_owned(),
+            instance: String::new(),
+            field: "simulated".to_owned(),
+            value: "true".to_owned(),
+            claim: Claim(ClaimClass::Reported),
+        });
+        Inventory::new(document.facts, document.findings)
     }
 
     /// A quote; none without a TPM. A TPM that was cleared meanwhile gets a new attestation key.

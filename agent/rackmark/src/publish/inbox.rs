@@ -105,12 +105,13 @@ struct Confirmed {
     patience: Duration,
 }
 
-/// What is for the attester.
-#[derive(Clone)]
-pub struct AttesterDoor {
-    /// Commands.
+/// Who does what is asked.
+pub struct Doors {
+    /// Verbs about the hardware.
+    pub carrier: Arc<dyn Carrier>,
+    /// Commands for the attester.
     pub asks: mpsc::Sender<Ask>,
-    /// Epochs.
+    /// Epochs for the attester.
     pub epochs: mpsc::Sender<Begun>,
 }
 
@@ -135,8 +136,7 @@ pub struct Inbox {
     feed: SharedFeed,
     roster: SharedRoster,
     epoch: SpoolEpoch,
-    carrier: Arc<dyn Carrier>,
-    attester: AttesterDoor,
+    doors: Doors,
     /// Current epoch of each verifier: its value, and when it was issued.
     epochs: Vec<(String, [u8; 32], u64)>,
     allowances: Allowances,
@@ -155,8 +155,7 @@ impl Inbox {
         feed: SharedFeed,
         roster: SharedRoster,
         epoch: SpoolEpoch,
-        carrier: Arc<dyn Carrier>,
-        attester: AttesterDoor,
+        doors: Doors,
     ) -> Self {
         let mut inbox = Self {
             config,
@@ -165,8 +164,7 @@ impl Inbox {
             feed,
             roster,
             epoch,
-            carrier,
-            attester,
+            doors,
             epochs: Vec::new(),
             allowances: Allowances::default(),
             confirmed: Vec::new(),
@@ -304,7 +302,7 @@ impl Inbox {
             }
         }
         let begun = Begun { verifier: consumer.name.clone(), value: epoch.value };
-        self.attester.epochs.try_send(begun).map_err(|_| "comes while too many epochs begin".to_owned())?;
+        self.doors.epochs.try_send(begun).map_err(|_| "comes while too many epochs begin".to_owned())?;
         let current = (consumer.name.clone(), epoch.value, epoch.issued_unix_ms);
         match known {
             Some(at) => self.epochs[at] = current,
@@ -374,7 +372,7 @@ impl Inbox {
             Verb::Resend { stream, epoch, from_seq, to_seq } => {
                 self.send_again(*stream, *epoch, *from_seq, *to_seq)
             }
-            verb => self.carrier.carry_out(verb, &command.consumer),
+            verb => self.doors.carrier.carry_out(verb, &command.consumer),
         }
     }
 
@@ -409,7 +407,7 @@ impl Inbox {
             nonce: command.nonce,
             way_back: self.way_back(command, message),
         };
-        self.attester.asks.try_send(ask).map_err(|_| "comes while too many others wait; ask later".to_owned())
+        self.doors.asks.try_send(ask).map_err(|_| "comes while too many others wait; ask later".to_owned())
     }
 
     /// Where answers to a command go: to its consumer's topic and nowhere else. A consumer must not make the node

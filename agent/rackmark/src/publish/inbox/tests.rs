@@ -68,17 +68,8 @@ impl Bench {
         let notes = Arc::new(Notes::default());
         let (asks, asked) = mpsc::channel(4);
         let (epochs, begun) = mpsc::channel(4);
-        let door = AttesterDoor { asks, epochs };
-        let inbox = Inbox::new(
-            config,
-            opened.spool,
-            outbox.clone(),
-            feed,
-            roster,
-            SpoolEpoch(7),
-            notes.clone(),
-            door,
-        );
+        let doors = Doors { carrier: notes.clone(), asks, epochs };
+        let inbox = Inbox::new(config, opened.spool, outbox.clone(), feed, roster, SpoolEpoch(7), doors);
         Self {
             inbox,
             notes,
@@ -254,4 +245,80 @@ fn roles_are_for_those_who_are_allowed() {
     for key in ["consumers.operators", "consumers.lessors"] {
         assert!(mistakes.contains(key), "{said}");
     }
+}
+
+// --- what is for the attester
+
+/// Everybody who is allowed may ask for evidence; the attester answers by itself, to nobody but who asked.
+#[test]
+fn what_concerns_evidence_is_handed_over_for_everybody() {
+    let mut bench = Bench::new();
+    let verbs = [
+        Verb::Attest { nonce: [7; 32], devices: true },
+        Verb::Activate { credential_blob: vec![1], encrypted_secret: vec![2] },
+        Verb::Fetch { digest: [3; 32] },
+        Verb::Accepted { digest: [4; 32] },
+    ];
+    for verb in verbs {
+        assert_eq!(bench.send("bob", "bob", verb.clone()), None, "{verb:?}");
+        let ask = bench.asked.try_recv().expect("handed over");
+        assert_eq!((ask.asked.name(), ask.consumer.as_str()), (verb.name(), "bob"));
+        assert_eq!(ask.way_back.topic.as_deref(), Some("rackmark/v1/test/node/reply/bob"));
+        assert_eq!(ask.nonce, [bench.sent; 16]);
+    }
+    assert_eq!(bench.carried_out(), []);
+    // There is room for four; the fifth is told at once.
+    for _ in 0..4 {
+        assert_eq!(bench.send("bob", "bob", Verb::Fetch { digest: [0; 32] }), None);
+    }
+    let reply = bench.send("bob", "bob", Verb::Fetch { digest: [0; 32] }).expect("an answer");
+    assert!(reply.reason.contains("ask later"), "{}", reply.reason);
+}
+
+#[test]
+fn attack_flood_of_commands() {
+    let mut bench = Bench::new();
+    let mut answers = 0;
+    for _ in 0..200 {
+        answers += u32::from(bench.send("olga", "olga", Verb::Resume { gpu: None }).is_some());
+    }
+    // The bucket, one refusal, and what a slow machine refilled meanwhile.
+    assert!((31..60).contains(&answers), "{answers}");
+    assert!(bench.carried_out().len() < 60);
+    assert!(bench.send("lea", "lea", Verb::LeaseEnd { lease: "l".into() }).is_some(), "others go on");
+}
+
+fn epoch(value: u8, issued_unix_ms: u64, expires_unix_ms: u64) -> rackmark_feed::Epoch {
+    rackmark_feed::Epoch {
+        verifier: "bob".to_owned(),
+        value: [value; 32],
+        issued_unix_ms,
+        expires_unix_ms,
+        extensions: Vec::new(),
+    }
+}
+
+#[test]
+fn an_epoch_counts_once_and_only_forward() {
+    let mut bench = Bench::new();
+    let now = clock::unix_ms();
+    let mut begin = |of: &str, signer: &str, epoch: rackmark_feed::Epoch| {
+        let payload = seal_downlink(&DownlinkBody::Epoch(epoch), &key(signer)).expect("sealed");
+        bench.inbox.take(&Incoming {
+            topic: topic::epoch(of).expect("topic"),
+            payload: payload.into(),
+            response_topic: None,
+            correlation_data: None,
+        });
+        bench.begun.try_recv().ok()
+    };
+    let later = now + 60_000;
+    assert!(begin("bob", "bob", epoch(1, now, later)).is_some());
+    assert_eq!(begin("bob", "bob", epoch(1, now, later)), None, "it comes again after each connect");
+    assert!(begin("bob", "bob", epoch(2, now + 1, later)).is_some());
+    assert_eq!(begin("bob", "bob", epoch(1, now, later)), None, "an old one");
+    assert_eq!(begin("bob", "bob", epoch(3, now + 2, now)), None, "one that is over");
+    assert_eq!(begin("bob", "lea", epoch(4, now + 3, later)), None, "another's key");
+    assert_eq!(begin("lea", "lea", epoch(5, now + 4, later)), None, "under another's name");
+    assert_eq!(begin("eve", "eve", epoch(6, now + 5, later)), None, "a stranger");
 }
