@@ -5,18 +5,17 @@ mod event;
 use std::io::Write;
 
 use clap::Args;
-use rackmark_feed::consumer::{Accepted, Refusal};
+use rackmark_feed::consumer::{Accepted, Identity, Refusal, Settings};
 use rackmark_feed::{Body, Consumer, Frame, Topic, json};
 use serde_json::json as object;
 
 use super::ConfigPath;
+use super::conversation::broker;
 use super::one_shot::{block_on, print};
 use super::subscriber::{Happening, Message, Subscriber};
 use super::table::{Tone, colour, painted};
 use crate::clock;
-use crate::config::BrokerAddress;
 use crate::exit::{Code, Failure, chain};
-use crate::publish::mqtt::{Broker, Security};
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -38,23 +37,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<Code, Failure> {
-    let named = options.broker.as_deref().map(|text| {
-        BrokerAddress::parse(text).ok_or_else(|| {
-            Failure::new(Code::Usage, format!("{text:?} is not a broker"))
-                .hint("write mqtts://host:port or mqtt://host:port")
-        })
-    });
-    let broker = match named.transpose()? {
-        Some(BrokerAddress { host, port, tls: false }) => Broker { host, port, security: Security::Plain },
-        named => {
-            let config = options.config.load()?;
-            let address = named.or_else(|| config.brokers.first().cloned()).ok_or_else(|| {
-                Failure::new(Code::Usage, "no broker is configured")
-                    .hint("name one with --broker mqtts://host:port")
-            })?;
-            address.broker(&config.broker_tls)
-        }
-    };
+    let broker = broker(options.broker.as_deref(), &options.config)?;
     let filter = match &options.node {
         Some(node) => node
             .split_once('/')
@@ -67,7 +50,8 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
 }
 
 async fn tail(mut subscriber: Subscriber, options: &Options) -> Result<Code, Failure> {
-    let mut consumer = Consumer::default();
+    // A TPM's id is established by evidence (`rackmark feed verify`); until then it is what the node says.
+    let mut consumer = Consumer::new(Settings { accept_claimed: true, ..Settings::default() });
     let mut verified = 0;
     let mut told = String::new();
     loop {
@@ -140,7 +124,10 @@ fn summary(outcome: &Result<Accepted, Refusal>) -> String {
         Err(refusal) => return chain(refusal),
     };
     match &accepted.body {
-        Some(Body::Session(record)) => format!("session of {}", record.claim.node),
+        Some(Body::Session(record)) => {
+            let claimed = if accepted.identity == Identity::Claimed { " (claimed)" } else { "" };
+            format!("session of {}{claimed}", record.claim.node)
+        }
         Some(Body::Status(status)) => {
             format!(
                 "{} with {} of {} GPUs answering{}",

@@ -5,6 +5,8 @@ mod check;
 mod check_config;
 mod completions;
 mod conditions;
+pub mod conversation;
+mod ctl;
 mod demo;
 mod doctor;
 mod duration;
@@ -12,6 +14,7 @@ mod explain;
 mod feed_tail;
 mod history;
 mod inventory;
+mod key;
 mod one_shot;
 mod operate;
 mod pause;
@@ -22,6 +25,7 @@ mod status;
 mod subscriber;
 mod table;
 mod until;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -44,7 +48,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 checks found something to look a
 
 /// Where the configuration is.
 #[derive(Debug, Args)]
-struct ConfigPath {
+pub struct ConfigPath {
     /// Configuration file; defaults apply where /etc/rackmark/rackmark.toml does not exist.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -121,6 +125,13 @@ enum Command {
     DefaultConfig,
     /// Check that this machine is set up: goes on past failures.
     Doctor(doctor::Options),
+    /// Make keys of consumers, and say which of them this node listens to.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Send a node a signed command over a broker.
+    Ctl(ctl::Options),
+    /// Judge a bundle of evidence: exit code 0 all is shown, 1 not all is, 2 something speaks against it.
+    Verify(verify::Options),
     /// Look at the feed.
     #[command(subcommand)]
     Feed(FeedCommand),
@@ -132,6 +143,8 @@ enum Command {
 enum FeedCommand {
     /// Print messages as they arrive, verified.
     Tail(feed_tail::Options),
+    /// Ask a node what it is, and judge the answer; exit codes as of verify.
+    Verify(verify::LiveOptions),
 }
 
 /// Carries out a command.
@@ -162,6 +175,10 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
             Ok(Code::Ok)
         }
         Command::Doctor(options) => doctor::run(&options),
+        Command::Key(command) => key::run(command),
+        Command::Ctl(options) => ctl::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Feed(FeedCommand::Verify(options)) => verify::run_live(&options),
         Command::Feed(FeedCommand::Tail(options)) => feed_tail::run(&options),
         Command::Completions(options) => completions::run(&options),
     }

@@ -1,11 +1,15 @@
 //! What is kept for whom: the spool's limits, and the consumers who may
 //! confirm records and ask for them again.
 
+use std::path::PathBuf;
+
 use rackmark_feed::PublicKey;
 use rackmark_feed::topic::is_name;
 use rackmark_spool::Limits;
 
+use super::keys_dir;
 use super::reader::Reader;
+use crate::exit::chain;
 
 const MIB: u64 = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;
@@ -50,6 +54,30 @@ pub fn spool(r: &mut Reader) -> Option<Limits> {
         keep_series_ms: u64::from(keep_series_minutes?) * 60_000,
         keep_edges_ms: u64::from(keep_edges_hours?) * HOUR_MS,
     })
+}
+
+/// The folder of further consumers, with what it holds.
+pub fn keys_dir(r: &mut Reader, consumers: &mut Vec<Consumer>) -> Option<PathBuf> {
+    let folder = PathBuf::from(r.text("consumers", "keys_dir")?);
+    match keys_dir::consumers(&folder) {
+        Err(error) => r.wrong("consumers", "keys_dir", format!("{folder:?}"), chain(&error)),
+        Ok(found) => {
+            for consumer in found {
+                let twin =
+                    consumers.iter().find(|known| known.name == consumer.name || known.key == consumer.key);
+                if let Some(twin) = twin {
+                    let problem = format!(
+                        "has {}, whose name or key is in `consumers.allowed` ({})",
+                        consumer.name, twin.name
+                    );
+                    r.wrong("consumers", "keys_dir", format!("{folder:?}"), problem);
+                } else {
+                    consumers.push(consumer);
+                }
+            }
+        }
+    }
+    Some(folder)
 }
 
 /// A key that names consumers, and what it makes of them.

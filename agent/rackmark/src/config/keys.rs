@@ -196,6 +196,12 @@ pub const KEYS: &[Key] = &[
         "Of these, the ones whose signed commands may drain, pause, acknowledge and begin maintenance or leases.",
     ),
     key("consumers", "lessors", "[]", "Of these, the ones whose signed commands may begin and end leases."),
+    unset(
+        "consumers",
+        "keys_dir",
+        "\"/etc/rackmark/keys.d\"",
+        "Folder with one file per consumer, made by `rackmark key add`; a change there takes effect within 5 seconds.",
+    ),
     key(
         "health",
         "boot_grace_secs",

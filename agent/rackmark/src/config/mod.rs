@@ -6,6 +6,7 @@ mod brokers;
 mod delivery;
 mod health;
 mod keys;
+pub mod keys_dir;
 mod reader;
 mod validated;
 

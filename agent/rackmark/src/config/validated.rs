@@ -66,6 +66,8 @@ pub struct Config {
     pub spool: Limits,
     /// Consumers this node listens to.
     pub consumers: Vec<Consumer>,
+    /// Folder of further consumers.
+    pub keys_dir: Option<PathBuf>,
     /// Grace after a boot.
     pub boot_grace: Duration,
     /// Conditions that are not raised.
@@ -247,7 +249,8 @@ impl Config {
         let credentials = credentials(r);
         let broker_tls = broker_tls(r);
         let spool = delivery::spool(r);
-        let consumers = delivery::consumers(r);
+        let mut consumers = delivery::consumers(r);
+        let keys_dir = delivery::keys_dir(r, &mut consumers);
         let boot_grace_secs = r.number("health", "boot_grace_secs", 0..=3600);
         let ignored = ignored(r);
         let leases = leases(r);
@@ -284,6 +287,7 @@ impl Config {
             broker_tls: broker_tls?,
             spool: spool?,
             consumers,
+            keys_dir,
             boot_grace: Duration::from_secs(boot_grace_secs?.into()),
             ignored,
             leases: leases?,

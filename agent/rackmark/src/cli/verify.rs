@@ -1,0 +1,206 @@
+//! `rackmark verify` judges a bundle, `rackmark feed verify` asks a node.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rackmark_feed::PublicKey;
+use rackmark_feed::verify::bundle::BundleView;
+use rackmark_feed::verify::outcome::Outcome;
+use rackmark_feed::verify::report::{NodeReport, Question, verify_bundle};
+use rackmark_feed::verify::store::Flag;
+use serde_json::{Value as Json, json};
+
+use super::conversation::{Conversation, Target};
+use super::one_shot::{block_on, print};
+use super::table::{Cell, Tone, colour, render};
+use crate::clock;
+use crate::exit::{Code, Failure};
+use crate::verifying::{Memory, TrustStore, ask};
+
+/// Whom to believe.
+#[derive(Debug, Args)]
+struct Believed {
+    /// Folder with the certificates of TPM and device makers, and keys of other verifiers (see docs/attestation.md).
+    #[arg(long, value_name = "DIR", default_value = "/etc/rackmark/trust")]
+    trust: PathBuf,
+    /// Public key of another verifier whose word counts, in hexadecimal digits; may be given several times.
+    #[arg(long, value_name = "HEX")]
+    verifier: Vec<String>,
+}
+
+impl Believed {
+    fn read(&self) -> Result<TrustStore, Failure> {
+        let mut store = TrustStore::read(&self.trust).map_err(|error| Failure::new(Code::Usage, error))?;
+        for text in &self.verifier {
+            let key = PublicKey::from_hex(text)
+                .ok_or_else(|| Failure::new(Code::Usage, format!("{text:?} is no public key")))?;
+            store.believe(key);
+        }
+        Ok(store)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The bundle.
+    bundle: PathBuf,
+    #[command(flatten)]
+    believed: Believed,
+    /// The nonce that the node was asked with, in hexadecimal digits.
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<String>,
+    /// The result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LiveOptions {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    believed: Believed,
+    /// Folder of this verifier's memory: clones, moves and rollbacks show in it alone.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/rackmark-verifier")]
+    memory: PathBuf,
+    /// Write the bundle here, too.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Do not ask the devices.
+    #[arg(long)]
+    no_devices: bool,
+    /// The result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(options: &Options) -> Result<Code, Failure> {
+    let store = options.believed.read()?;
+    let bytes = read(&options.bundle)?;
+    let view = BundleView::parse(&bytes).map_err(|error| Failure::new(Code::Wrong, error))?;
+    let nonce = options.nonce.as_deref().map(|text| {
+        PublicKey::from_hex(text).map(|bytes| *bytes.as_bytes()).ok_or_else(|| {
+            Failure::new(Code::Usage, format!("{text:?} is no nonce of 64 hexadecimal digits"))
+        })
+    });
+    let nonce = nonce.transpose()?;
+    let question =
+        Question { now_unix_ms: clock::unix_ms(), nonce: nonce.as_ref(), epochs: &[], activated: None };
+    let report = verify_bundle(&view, &store.trust(), &question);
+    Ok(show(&report, &[], options.json))
+}
+
+pub fn run_live(options: &LiveOptions) -> Result<Code, Failure> {
+    let store = options.believed.read()?;
+    let mut memory = Memory::open(&options.memory).map_err(|error| {
+        Failure::new(Code::Unavailable, error).hint("name a folder that you may write with --memory")
+    })?;
+    block_on(async {
+        let mut node = Conversation::begin(&options.target).await?;
+        let verified = ask(&mut node, &mut memory, &store, !options.no_devices).await?;
+        if let Some(path) = &options.save {
+            std::fs::write(path, verified.bundle.to_bytes()).map_err(|error| {
+                Failure::new(Code::Unavailable, format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        Ok(show(&verified.report, &verified.flags, options.json))
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|error| Failure::new(Code::Usage, format!("cannot read bundle {}: {error}", path.display())))
+}
+
+fn show(report: &NodeReport, flags: &[Flag], as_json: bool) -> Code {
+    let outcome = report.outcome();
+    if as_json {
+        print(&format!("{}\n", document(report, flags)));
+    } else {
+        print(&text(report, colour()));
+    }
+    match outcome {
+        Outcome::Verified => Code::Ok,
+        Outcome::NotEstablished => Code::Odd,
+        Outcome::Contradicted => Code::Wrong,
+    }
+}
+
+fn text(report: &NodeReport, colour: bool) -> String {
+    let mut text = String::new();
+    if let (Some(node), Some((site, name))) = (&report.node, &report.names) {
+        text += &format!("{site}/{name}  {node}\n");
+    }
+    text += &format!("{}\n\n", trust_line(report));
+    let rows: Vec<Vec<Cell>> = report
+        .checks
+        .iter()
+        .map(|check| {
+            let (word, tone) = match check.outcome {
+                Outcome::Verified => ("verified", Tone::Good),
+                Outcome::NotEstablished => ("not shown", Tone::Odd),
+                Outcome::Contradicted => ("CONTRADICTED", Tone::Bad),
+            };
+            vec![
+                Cell::text(word).tone(tone),
+                Cell::text(check.subject.to_string()),
+                Cell::text(check.reason.name()),
+                Cell::text(check.detail.clone()),
+            ]
+        })
+        .collect();
+    text + &render(&["RESULT", "OF", "REASON", ""], &rows, colour)
+}
+
+/// One line for people: what stands behind the node and its devices.
+pub fn trust_line(report: &NodeReport) -> String {
+    let signed = report.devices.iter().filter(|device| device.key.is_some()).count();
+    let devices = match report.devices.len() {
+        0 => String::new(),
+        all => format!(", {signed} of {all} devices signed by themselves"),
+    };
+    let make = report.tpm.as_ref().map(|make| format!(" ({} {})", make.manufacturer, make.model));
+    let outcome = match report.outcome() {
+        Outcome::Verified => "all shown",
+        Outcome::NotEstablished => "not all is shown",
+        Outcome::Contradicted => "something speaks against it",
+    };
+    format!("identity: {}{}{devices}; {outcome}", report.label, make.unwrap_or_default())
+}
+
+fn document(report: &NodeReport, flags: &[Flag]) -> Json {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let checks: Json = report
+        .checks
+        .iter()
+        .map(|check| {
+            json!({
+                "subject": check.subject.to_string(),
+                "outcome": check.outcome.name(),
+                "reason": check.reason.name(),
+                "detail": check.detail,
+            })
+        })
+        .collect();
+    let devices: Json = report
+        .devices
+        .iter()
+        .map(|device| {
+            json!({
+                "slot": device.slot,
+                "name": device.name,
+                "label": device.label.name(),
+                "key": device.key.map(|key| hex(&key)),
+            })
+        })
+        .collect();
+    json!({
+        "node": report.node.map(|node| node.to_string()),
+        "names": report.names,
+        "outcome": report.outcome().name(),
+        "label": report.label.name(),
+        "checks": checks,
+        "devices": devices,
+        "flags": flags,
+    })
+}
