@@ -188,6 +188,16 @@ impl<'a> Swtpm<'a> {
         Ok(())
     }
 
+    /// Makes it hang: it takes commands and answers none.
+    pub fn stop(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Runs one of tpm2-tools on it, in a folder of its own; a line of words.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ pub struct Trust<'a> {
     pub verifiers: &'a [PublicKey],
     /// Values that registers must have, by index.
     pub policy: &'a [(u8, Vec<u8>)],
+    /// Simulated GPUs do not contradict: for demonstrations and tests of a node's identity.
+    pub simulated: bool,
 }
 
 /// What a verifier asked, and what it has seen itself.
@@ -200,7 +202,7 @@ pub fn verify_bundle(bundle: &BundleView<'_>, trust: &Trust<'_>, question: &Ques
     let judged = tpm(&opened, bundle, trust, question, &mut report);
     let artefacts = bundle.by_digest();
     boot_log(&opened.evidence, &artefacts, trust, &mut report);
-    report.inventory = inventory(&opened.evidence, &artefacts, &mut report.checks);
+    report.inventory = inventory(&opened.evidence, &artefacts, trust, &mut report.checks);
     devices(&opened, &artefacts, bundle, trust, question, &mut report);
     report.label = label(&report.checks, judged.label);
     if report.outcome() != Outcome::Contradicted {
@@ -473,6 +475,7 @@ fn missing(subject: Subject, part: &ArtefactRef) -> Check {
 fn inventory(
     evidence: &Evidence,
     artefacts: &[([u8; 32], &[u8])],
+    trust: &Trust<'_>,
     checks: &mut Vec<Check>,
 ) -> Option<Inventory> {
     let subject = Subject::Inventory;
@@ -491,7 +494,10 @@ fn inventory(
     let before = checks.len();
     if inventory.values("driver", "simulated").any(|(_, value)| value == "true") {
         let detail = "the driver's library is a simulation: no such GPUs exist";
-        checks.push(Check::contradicted(subject, Reason::Simulated, detail));
+        checks.push(match trust.simulated {
+            true => Check::not_established(subject, Reason::Simulated, detail),
+            false => Check::contradicted(subject, Reason::Simulated, detail),
+        });
     }
     for finding in inventory.findings.iter().take(limits::GPUS) {
         let detail = format!("{} {}: {}", finding.code, finding.instance, finding.detail);

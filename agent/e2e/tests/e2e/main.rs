@@ -10,6 +10,7 @@ mod examples;
 mod exporter;
 mod hangs;
 mod health;
+mod identity;
 mod imports;
 mod inventory;
 mod kernel_log;

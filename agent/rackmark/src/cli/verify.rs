@@ -26,6 +26,9 @@ struct Believed {
     /// Public key of another verifier whose word counts, in hexadecimal digits; may be given several times.
     #[arg(long, value_name = "HEX")]
     verifier: Vec<String>,
+    /// Simulated GPUs are not taken for a forgery: for demonstrations and tests.
+    #[arg(long)]
+    simulated: bool,
 }
 
 impl Believed {
@@ -35,6 +38,9 @@ impl Believed {
             let key = PublicKey::from_hex(text)
                 .ok_or_else(|| Failure::new(Code::Usage, format!("{text:?} is no public key")))?;
             store.believe(key);
+        }
+        if self.simulated {
+            store.allow_simulated();
         }
         Ok(store)
     }

@@ -56,6 +56,7 @@ pub struct TrustStore {
     device_roots: Vec<Certificate>,
     verifiers: Vec<PublicKey>,
     registers: Vec<(u8, Vec<u8>)>,
+    simulated: bool,
 }
 
 impl TrustStore {
@@ -65,6 +66,7 @@ impl TrustStore {
     /// [`TrustError`]: nothing is left out silently.
     pub fn read(folder: &Path) -> Result<Self, TrustError> {
         Ok(Self {
+            simulated: false,
             endorsement_roots: certificates(&folder.join("tpm/roots"))?,
             endorsement_issuers: certificates(&folder.join("tpm/issuers"))?,
             device_roots: certificates(&folder.join("devices/roots"))?,
@@ -87,6 +89,11 @@ impl TrustStore {
         self.verifiers.push(verifier);
     }
 
+    /// Takes simulated GPUs for what they are instead of for a forgery.
+    pub fn allow_simulated(&mut self) {
+        self.simulated = true;
+    }
+
     /// As the verifier takes it.
     pub fn trust(&self) -> Trust<'_> {
         Trust {
@@ -95,6 +102,7 @@ impl TrustStore {
             device_anchors: &self.device_roots,
             verifiers: &self.verifiers,
             policy: &self.registers,
+            simulated: self.simulated,
         }
     }
 }
