@@ -326,15 +326,17 @@ fn a_tpm_that_talks_nonsense_ends_in_an_error_and_not_in_a_hang() -> Outcome<()>
         let port = listener.local_addr()?.port();
         let Ok(control) = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)) else { continue };
         let answer = answer.to_vec();
-        std::thread::spawn(move || {
-            std::thread::spawn(move || control.incoming().take(2).for_each(drop));
+        let speaks = std::thread::Builder::new().name("nonsense".to_owned());
+        speaks.spawn(move || {
             for stream in listener.incoming().take(2).flatten() {
                 let mut stream: TcpStream = stream;
                 let mut command = [0; 4096];
                 let _ = stream.read(&mut command);
                 let _ = stream.write_all(&answer);
             }
-        });
+        })?;
+        let closes = std::thread::Builder::new().name("control".to_owned());
+        closes.spawn(move || control.incoming().take(2).for_each(drop))?;
         let begun = Instant::now();
         let mut attester = Attester::start(&format!("swtpm:host=127.0.0.1,port={port}"))?;
         match attester.ask(&TpmOrder::Open { kept: None }) {

@@ -2,6 +2,7 @@
 //! and an independent consumer whose view is what is shown.
 
 mod broker;
+mod identity;
 mod view;
 
 use std::fs;
@@ -14,12 +15,14 @@ use std::time::Duration;
 
 use clap::Args;
 use rackmark_feed::Consumer;
+use rackmark_feed::consumer::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
+use self::identity::Identity;
 use self::view::View;
 use super::one_shot::{block_on, print};
 use super::subscriber::{Happening, Subscriber};
@@ -78,7 +81,8 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     let (mqtt, metrics) = (free_port()?, free_port()?);
     let _broker = broker::start(mqtt)?;
     let config = folder.0.join("rackmark.toml");
-    fs::write(&config, configuration(options, &folder.0, mqtt, metrics))
+    let identity = Identity::make(&folder.0).await;
+    fs::write(&config, configuration(options, &folder.0, mqtt, metrics, &identity))
         .map_err(|error| Failure::new(Code::Unavailable, error))?;
     let mut agent = start_agent(&config, options, &folder.0)?;
 
@@ -96,10 +100,13 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
         signal(SignalKind::terminate()).map_err(|error| Failure::new(Code::Internal, error))?;
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
-    let mut consumer = Consumer::default();
+    // What a TPM vouches for is shown beside; the feed itself is taken as claimed.
+    let mut consumer = Consumer::new(Settings { accept_claimed: true, ..Settings::default() });
     let mut every_second = interval(Duration::from_secs(1));
     let live = std::io::stdout().is_terminal();
     let mut failed = None;
+    let (told, mut identities) = tokio::sync::mpsc::channel(1);
+    let mut told = Some(told);
     loop {
         tokio::select! {
             Some(happening) = happened.recv() => if let Happening::Message(message) = happening {
@@ -107,10 +114,20 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
             },
             _ = every_second.tick() => {
                 view.scraped(scrape(metrics).await);
+                // As soon as the node has a name, a stranger asks it what it is; once.
+                if let Some(node) = view.node_name()
+                    && let Some(told) = told.take()
+                {
+                    let (folder, software) = (folder.0.clone(), identity.is_software());
+                    tokio::spawn(async move {
+                        let _ = told.send(Identity::asked(software, &folder, mqtt, &node).await).await;
+                    });
+                }
                 if live {
                     print(&format!("\u{1b}[H\u{1b}[2J{}", view.page(colour())));
                 }
             }
+            Some(line) = identities.recv() => view.identity(line),
             ended = agent.wait() => {
                 let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                 failed = Some(Failure::new(Code::Internal, format!("the agent ended by itself: {how}")));
@@ -133,7 +150,7 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     Ok(Code::Ok)
 }
 
-fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16) -> String {
+fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16, identity: &Identity) -> String {
     let folder = folder.display();
     let hardware = options.simulated.as_ref().map_or_else(String::new, |simulated| {
         let simulated = simulated.display();
@@ -143,7 +160,8 @@ fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16) -> S
     });
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, metrics));
     format!(
-        "[node]\nsite = \"demo\"\n[mqtt]\nbrokers = [\"mqtt://127.0.0.1:{mqtt}\"]\nbatch_samples = 2\n[metrics]\nlisten = \"{listen}\"\n[control]\nsocket = \"{folder}/control.sock\"\n[state]\ndir = \"{folder}/state\"\n[log]\nlevel = \"warn\"\n[sampler]\n{hardware}"
+        "[node]\nsite = \"demo\"\n[mqtt]\nbrokers = [\"mqtt://127.0.0.1:{mqtt}\"]\nbatch_samples = 2\n[metrics]\nlisten = \"{listen}\"\n[control]\nsocket = \"{folder}/control.sock\"\n[state]\ndir = \"{folder}/state\"\n[log]\nlevel = \"warn\"\n{}{}[sampler]\n{hardware}",
+        identity.configuration, identity.allowed
     )
 }
 

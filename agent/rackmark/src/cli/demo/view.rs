@@ -21,6 +21,9 @@ pub struct View {
     bytes: usize,
     gaps: usize,
     node: String,
+    /// Site and node name.
+    names: Option<String>,
+    identity: String,
     scrapes: u64,
     series: usize,
 }
@@ -40,9 +43,21 @@ impl View {
             bytes: 0,
             gaps: 0,
             node: "waiting for the agent".to_owned(),
+            names: None,
+            identity: "identity: being asked for".to_owned(),
             scrapes: 0,
             series: 0,
         }
+    }
+
+    /// The node as SITE/NODE, once it was heard.
+    pub fn node_name(&self) -> Option<String> {
+        self.names.clone()
+    }
+
+    /// What a stranger found out about it.
+    pub fn identity(&mut self, line: String) {
+        self.identity = line;
     }
 
     /// One message, judged.
@@ -57,6 +72,7 @@ impl View {
 
     fn accepted(&mut self, accepted: Accepted) {
         self.verified += 1;
+        self.names = Some(format!("{}/{}", accepted.site, accepted.node_name));
         self.gaps += accepted.gaps.len();
         self.node = format!("{}/{}  {}", accepted.site, accepted.node_name, accepted.header.node);
         match accepted.body {
@@ -104,6 +120,7 @@ impl View {
         if self.simulated {
             out.push_str(&painted("SIMULATED GPUs: no figure on this page is real.\n", Tone::Odd, colour));
         }
+        let _ = writeln!(out, "{}", self.identity);
         let _ = writeln!(out, "metrics {}   broker {}\n", self.metrics_url, self.broker_url);
         let Some(capacity) = &self.capacity else {
             out.push_str("waiting for the first capacity message\n");
