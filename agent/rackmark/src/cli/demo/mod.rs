@@ -14,8 +14,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
-use rackmark_feed::Consumer;
 use rackmark_feed::consumer::Settings;
+use rackmark_feed::{Consumer, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -109,7 +109,10 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     let mut told = Some(told);
     loop {
         tokio::select! {
-            Some(happening) = happened.recv() => if let Happening::Message(message) = happening {
+            // What others say to the node is not the node's.
+            Some(happening) = happened.recv() => if let Happening::Message(message) = happening
+                && matches!(Topic::parse(&message.topic), Some(Topic::Node { .. } | Topic::Reply { .. }))
+            {
                 view.take(consumer.accept(&message.topic, &message.payload, clock::unix_ms()), message.payload.len());
             },
             _ = every_second.tick() => {
