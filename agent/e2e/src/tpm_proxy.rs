@@ -26,6 +26,8 @@ pub const RC_LOCKOUT: u32 = 0x921;
 pub const RC_RETRY: u32 = 0x922;
 /// Command code of `TPM2_NV_Read`.
 pub const CC_NV_READ: u32 = 0x14e;
+/// Command code of `TPM2_StartAuthSession`.
+pub const CC_START_AUTH_SESSION: u32 = 0x176;
 /// Command code of `TPM2_Quote`.
 pub const CC_QUOTE: u32 = 0x158;
 /// Command code of `TPM2_PCR_Read`.
@@ -58,6 +60,7 @@ type Rule = Box<dyn FnMut(u32) -> Fate + Send>;
 pub struct TpmProxy {
     port: u16,
     rule: Arc<Mutex<Rule>>,
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl TpmProxy {
@@ -67,18 +70,19 @@ impl TpmProxy {
     /// Where no two ports in a row are free.
     pub fn before(tpm: &Swtpm<'_>, rule: impl FnMut(u32) -> Fate + Send + 'static) -> Outcome<Self> {
         let rule: Arc<Mutex<Rule>> = Arc::new(Mutex::new(Box::new(rule)));
+        let heard = Arc::new(Mutex::new(Vec::new()));
         let tpm = tpm.port();
         for _ in 0..20 {
             let data = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let port = data.local_addr()?.port();
             let Some(next) = port.checked_add(1) else { continue };
             let Ok(control) = TcpListener::bind((Ipv4Addr::LOCALHOST, next)) else { continue };
-            let shared = rule.clone();
+            let (shared, ear) = (rule.clone(), heard.clone());
             start("tpm data", move || {
                 for client in data.incoming().flatten() {
-                    let rule = shared.clone();
+                    let (rule, heard) = (shared.clone(), ear.clone());
                     start("tpm connection", move || {
-                        let _ = converse(client, tpm, &rule);
+                        let _ = converse(client, tpm, &rule, &heard);
                     });
                 }
             });
@@ -89,7 +93,7 @@ impl TpmProxy {
                     });
                 }
             });
-            return Ok(Self { port, rule });
+            return Ok(Self { port, rule, heard });
         }
         Err("no two free ports in a row for the proxy".into())
     }
@@ -97,6 +101,11 @@ impl TpmProxy {
     /// Where it is, for tpm2-tss.
     pub fn tcti(&self) -> String {
         format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    /// What somebody on the bus of a discrete TPM hears: the commands and answers since the last time, in turn.
+    pub fn heard(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Another rule from the next command on.
@@ -110,7 +119,12 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) {
     let _ = thread::Builder::new().name(name.to_owned()).spawn(body);
 }
 
-fn converse(mut client: TcpStream, tpm: u16, rule: &Mutex<Rule>) -> io::Result<()> {
+fn converse(
+    mut client: TcpStream,
+    tpm: u16,
+    rule: &Mutex<Rule>,
+    heard: &Mutex<Vec<Vec<u8>>>,
+) -> io::Result<()> {
     let mut tpm = TcpStream::connect((Ipv4Addr::LOCALHOST, tpm))?;
     loop {
         let command = message(&mut client)?;
@@ -147,6 +161,7 @@ fn converse(mut client: TcpStream, tpm: u16, rule: &Mutex<Rule>) -> io::Result<(
                 return Ok(());
             }
         };
+        heard.lock().unwrap_or_else(PoisonError::into_inner).extend([command, answer.clone()]);
         client.write_all(&answer)?;
     }
 }

@@ -107,6 +107,8 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
         "rackmark-sampler@.service",
         "rackmark-collect.socket",
         "rackmark-collect@.service",
+        "rackmark-attest.socket",
+        "rackmark-attest@.service",
     ];
     // A unit is verified with the binaries it names, which are not installed here.
     let folder = tempfile::TempDir::new()?;
@@ -116,6 +118,7 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
             folder.path().join(unit),
             text.replace("ExecStart=/usr/bin/rackmark-sampler", "ExecStart=/bin/true")
                 .replace("ExecStart=/usr/bin/rackmark-collect", "ExecStart=/bin/true")
+                .replace("ExecStart=/usr/bin/rackmark-attest", "ExecStart=/bin/true")
                 .replace("/usr/bin/rackmark", "/bin/true"),
         )?;
     }
@@ -125,8 +128,13 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
             units.map(|unit| folder.path().join(unit.replace('@', "@1"))).iter().filter(|path| path.exists()),
         )
         .args(
-            ["rackmark.service", "rackmark-sampler@.service", "rackmark-collect@.service"]
-                .map(|unit| folder.path().join(unit)),
+            [
+                "rackmark.service",
+                "rackmark-sampler@.service",
+                "rackmark-collect@.service",
+                "rackmark-attest@.service",
+            ]
+            .map(|unit| folder.path().join(unit)),
         )
         .output()?;
     // An unknown key is only printed, so nothing may be printed about our units.
@@ -142,13 +150,24 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
     for hides_the_log in ["\nProtectKernelLogs=yes", "\nPrivateDevices=yes", "\nUser=rackmark"] {
         assert!(!collector.contains(hides_the_log), "{hides_the_log}");
     }
+    // Nor the TPM from the process that talks to it, which in turn has no other device.
+    let attester = fs::read_to_string(format!("{UNITS}/rackmark-attest@.service"))?;
+    let devices: Vec<&str> = attester.lines().filter(|line| line.starts_with("DeviceAllow=")).collect();
+    assert_eq!(devices, ["DeviceAllow=/dev/tpmrm0 rw"]);
+    for needed in ["SupplementaryGroups=tss\n", "DevicePolicy=closed\n", "--tpm device:/dev/tpmrm0\n"] {
+        assert!(attester.contains(needed), "{needed}");
+    }
+    assert!(!attester.contains("\nPrivateDevices=yes"));
     let daemon = fs::read_to_string(format!("{UNITS}/rackmark.service"))?;
-    assert!(
-        daemon.lines().any(|line| line.starts_with("Wants=") && line.contains("rackmark-collect.socket"))
-    );
-    for (unit, worst) in
-        [("rackmark.service", 20), ("rackmark-sampler@.service", 30), ("rackmark-collect@.service", 20)]
-    {
+    for socket in ["rackmark-collect.socket", "rackmark-attest.socket"] {
+        assert!(daemon.lines().any(|line| line.starts_with("Wants=") && line.contains(socket)), "{socket}");
+    }
+    for (unit, worst) in [
+        ("rackmark.service", 20),
+        ("rackmark-sampler@.service", 30),
+        ("rackmark-collect@.service", 20),
+        ("rackmark-attest@.service", 20),
+    ] {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
             .arg(format!("--threshold={worst}"))
