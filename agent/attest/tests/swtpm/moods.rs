@@ -10,7 +10,7 @@ use rackmark_e2e::tpm_proxy::{CC_NV_READ, CC_PCR_READ, CC_QUOTE, Fate, RC_NV_RAT
 use rackmark_feed::verify::outcome::{Outcome as Result3, worst};
 use rackmark_model::tpm::{TpmFault, TpmOrder, TpmReport};
 
-use crate::attester::{Attester, REGISTERS, judge, opened};
+use crate::attester::{Attester, REGISTERS, judge, judge_of, opened};
 
 /// The first commands with this code get the code of a busy TPM.
 fn busy(command: u32, answer: u32, times: u32) -> impl FnMut(u32) -> Fate + Send + 'static {
@@ -83,6 +83,31 @@ fn values_belong_to_the_quote_even_while_registers_change() -> Outcome<()> {
     });
     match attester.ask(&TpmOrder::Quote { qualifying: [1; 32], registers: REGISTERS })? {
         TpmReport::Failed { fault: TpmFault::Busy, words } => assert!(words.contains("registers"), "{words}"),
+        other => return Err(format!("{other:?}").into()),
+    }
+    Ok(())
+}
+
+/// Sixteen registers take two commands, between which one of the second eight changes after it was quoted.
+#[test]
+fn values_of_several_reads_belong_together() -> Outcome<()> {
+    const SIXTEEN: u32 = 0xffff;
+    let chip = Chip::manufacture(Certified::ByNobody)?;
+    let tpm = Swtpm::power(&chip)?;
+    let proxy = TpmProxy::before(&tpm, |_| Fate::Pass)?;
+    let mut attester = Attester::start(&proxy.tcti())?;
+    let keys = attester.open(None)?;
+    let mut reads = 0;
+    proxy.rule(move |code| {
+        reads += u32::from(code == CC_PCR_READ);
+        // Two before the quote, two after it.
+        if code == CC_PCR_READ && reads == 4 { Fate::AfterExtending(9) } else { Fate::Pass }
+    });
+    match attester.ask(&TpmOrder::Quote { qualifying: [1; 32], registers: SIXTEEN })? {
+        TpmReport::Quoted(quote) => {
+            assert_eq!(worst(&judge_of(SIXTEEN, &keys, &quote, &[1; 32]).checks), Result3::Verified);
+            assert_ne!(quote.values[9].1, [0; 32], "it did change");
+        }
         other => return Err(format!("{other:?}").into()),
     }
     Ok(())
