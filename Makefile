@@ -73,7 +73,7 @@ $(TOOLS)/.installed: tools.txt
 
 .PHONY: demo
 demo: setup-build ## Run the agent on this machine's GPUs, or on simulated ones
-	@cargo build --release --quiet -p rackmark -p rackmark-sampler -p rackmark-collect -p rackmark-sim-nvml -p rackmark-sim-broker
+	@cargo build --release --quiet -p rackmark -p rackmark-sampler -p rackmark-collect -p rackmark-attest -p rackmark-sim-nvml -p rackmark-sim-broker
 	@seconds=""; if [ -n "$(DEMO_SECONDS)" ]; then seconds="--seconds $(DEMO_SECONDS)"; fi; \
 	if [ -e /proc/driver/nvidia/version ]; then \
 	  exec $(RELEASE)/rackmark demo $$seconds; \

@@ -282,7 +282,7 @@ fn a_tpm_that_vanishes_is_absent_and_comes_back() -> Outcome<()> {
     for (expected, said) in [(TpmFault::Absent, "0xa"), (TpmFault::Other, "the TPM is not open")] {
         match attester.ask(&order)? {
             TpmReport::Failed { fault, words } => {
-                assert!(fault == expected && words.contains(said), "{words}")
+                assert!(fault == expected && words.contains(said), "{words}");
             }
             other => return Err(format!("{other:?}").into()),
         }

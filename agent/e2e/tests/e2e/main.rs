@@ -20,4 +20,5 @@ mod operations;
 mod page;
 mod pause;
 mod service;
+mod tpm;
 mod web_config;
