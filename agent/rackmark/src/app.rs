@@ -71,7 +71,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let node_id = session.node.to_string();
     let roster: SharedRoster = Arc::new(RwLock::new(remembered(&state, &config)));
     let inventory: SharedInventory = Arc::new(RwLock::new(state.known_inventory()));
-    let (bmc, bmc_turn) = (SharedBmc::default(), bmc::Turn::default());
+    let bmc: SharedBmc = Arc::new(RwLock::new(bmc::BmcState::before(&config)));
+    let bmc_turn = bmc::Turn::default();
     let (config_changed, config_now) = watch::channel(Arc::new(config.clone()));
     let (stop, stopping) = watch::channel(false);
 

@@ -44,6 +44,11 @@ pub struct BmcState {
 }
 
 impl BmcState {
+    /// Before the first look: nothing is known of a BMC that is configured, which is not that it says nothing.
+    pub fn before(config: &Config) -> Self {
+        Self { configured: config.bmc.is_some(), ..Self::default() }
+    }
+
     /// What the BMC says now: nothing where none is configured, absent where it does not answer.
     pub fn said(&self) -> Option<Arc<[Fact]>> {
         if self.configured { self.facts.clone().filter(|_| self.up) } else { Some(Arc::default()) }
@@ -77,6 +82,7 @@ pub async fn watch(
             }
             continue;
         };
+        shared.write().unwrap_or_else(PoisonError::into_inner).configured = true;
         let mut files = FileWatch::new(settings.files());
         let began = Instant::now();
         let bmc = Bmc::new(settings.clone(), patience, turn.clone());
@@ -150,8 +156,7 @@ fn tell(seen: &Result<Seen, BmcError>, told: &mut Option<String>) {
 /// Keeps a look; true where the BMC says something else now than before.
 fn keep(shared: &SharedBmc, seen: Result<Seen, BmcError>, took: Duration) -> bool {
     let mut state = shared.write().unwrap_or_else(PoisonError::into_inner);
-    let before = (state.configured, state.said());
-    state.configured = true;
+    let before = state.said();
     state.took_us = took.as_micros() as u64;
     state.up = seen.is_ok();
     match seen {
@@ -167,7 +172,7 @@ fn keep(shared: &SharedBmc, seen: Result<Seen, BmcError>, took: Duration) -> boo
             }
         }
     }
-    before != (true, state.said()) && state.up
+    state.up && before != state.said()
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ struct Run {
 
 impl Run {
     fn start(bmc: Option<BmcSettings>) -> Self {
-        let shared: SharedBmc = Arc::new(RwLock::new(BmcState::default()));
+        let shared: SharedBmc = Arc::new(RwLock::new(BmcState::before(&config(bmc.clone()))));
         let changed = Arc::new(Notify::new());
         let (sender, receiver) = watch::channel(config(bmc));
         let (stop, stopping) = watch::channel(false);
@@ -70,6 +70,7 @@ async fn what_the_bmc_says_is_kept_while_it_is_silent_and_told_when_it_is_other(
     let world = World::new(server());
     let settings = world.site.settings(world.fake.port);
     let run = Run::start(Some(settings.clone()));
+    assert_eq!(run.state().said(), None, "nothing is known yet, which is not nothing");
     let state = run.until(|state| state.up).await;
     timeout(SOON, run.changed.notified()).await.expect("told");
     let said = state.said().expect("facts");
