@@ -2,8 +2,8 @@
 //!
 //! It talks over standard input, a Unix stream socket: [`rackmark_model::tpm::TpmOrder`] frames come in, one
 //! [`rackmark_model::tpm::TpmReport`] goes out for each, until the stream ends. Which TPM it is stands on the
-//! command line, never in an order. It knows no network and no other key, and a TPM that takes its time delays
-//! nobody but itself.
+//! command line, never in an order: whoever takes over the daemon must not be able to choose whom it listens to. It
+//! knows no network and no other key, and a TPM that takes its time delays nobody but itself.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use rackmark_model::tpm::{TpmFault, TpmOrder, TpmReport};
 use thiserror::Error as ThisError;
 
-use tpm::Tpm;
+use tpm::{Failed, Tpm};
 
 /// Exit code of a command line or an order that cannot be followed.
 const EXIT_USAGE: u8 = 64;
@@ -68,13 +68,14 @@ fn arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<String, Ar
 fn serve(tcti: &str) -> Result<(), stream::StreamError> {
     let mut daemon =
         File::from(rustix::io::dup(rustix::stdio::stdin()).map_err(stream::StreamError::Standard)?);
+    stream::end_with_the_stream()?;
     let mut tpm: Option<Tpm> = None;
     while let Some(order) = stream::read_order(&mut daemon)? {
         let report = match order {
             TpmOrder::Open { kept } => {
                 // The old connection goes first: without a resource manager there is one at a time.
                 drop(tpm.take());
-                match Tpm::open(tcti, kept) {
+                match Tpm::open(tcti, kept.as_ref()) {
                     Ok((opened, keys)) => {
                         tpm = Some(opened);
                         TpmReport::Opened(Box::new(keys))
@@ -82,28 +83,34 @@ fn serve(tcti: &str) -> Result<(), stream::StreamError> {
                     Err(failed) => failed.into(),
                 }
             }
-            TpmOrder::Quote { qualifying, registers } => match &mut tpm {
-                Some(tpm) => match tpm.quote(qualifying, registers) {
-                    Ok(quote) => TpmReport::Quoted(Box::new(quote)),
-                    Err(failed) => failed.into(),
-                },
-                None => not_open(),
-            },
-            TpmOrder::Activate { credential_blob, encrypted_secret } => match &mut tpm {
-                Some(tpm) => match tpm.activate(&credential_blob, &encrypted_secret) {
-                    Ok(secret) => TpmReport::Activated(secret),
-                    Err(failed) => failed.into(),
-                },
-                None => not_open(),
-            },
+            TpmOrder::Quote { qualifying, registers } => with_open(&mut tpm, |tpm| {
+                tpm.quote(qualifying, registers).map(|quote| TpmReport::Quoted(Box::new(quote)))
+            }),
+            TpmOrder::Activate { credential_blob, encrypted_secret } => with_open(&mut tpm, |tpm| {
+                tpm.activate(&credential_blob, &encrypted_secret).map(TpmReport::Activated)
+            }),
         };
-        stream::send(&mut daemon, &report)?;
+        if !stream::send(&mut daemon, &report)? {
+            break;
+        }
     }
     Ok(())
 }
 
-fn not_open() -> TpmReport {
-    TpmReport::Failed { fault: TpmFault::Other, words: "the TPM is not open".to_owned() }
+/// Has an open TPM do something. One that the way to is broken is closed: tpm2-tss does not find back by itself.
+fn with_open(tpm: &mut Option<Tpm>, act: impl FnOnce(&mut Tpm) -> Result<TpmReport, Failed>) -> TpmReport {
+    let Some(open) = tpm else {
+        return Failed::refused(TpmFault::Other, "the TPM is not open").into();
+    };
+    match act(open) {
+        Ok(report) => report,
+        Err(failed) => {
+            if failed.is_of_the_way() {
+                *tpm = None;
+            }
+            failed.into()
+        }
+    }
 }
 
 #[cfg(test)]

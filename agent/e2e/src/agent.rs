@@ -34,6 +34,8 @@ impl Setup {
                 ("hardware", format!("kernel_log = {:?}", sim.path().join("kmsg"))),
                 // A test machine may have been started a minute ago.
                 ("health", "boot_grace_secs = 0".to_owned()),
+                // Nor is its TPM touched.
+                ("attest", "tpm = \"off\"".to_owned()),
             ],
             environment: vec![("RACKMARK_SIM_DIR".to_owned(), sim.path().display().to_string())],
             broker: None,
@@ -52,6 +54,13 @@ impl Setup {
     pub fn broker_at(mut self, address: &str) -> Self {
         self.broker = Some(address.to_owned());
         self
+    }
+
+    /// With a TPM, as tpm2-tss names it.
+    #[must_use]
+    pub fn tpm(mut self, tcti: &str) -> Self {
+        self.extra.retain(|(table, _)| *table != "attest");
+        self.line("attest", format!("tcti = {tcti:?}"))
     }
 
     /// With one more line in a table.

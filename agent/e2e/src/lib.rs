@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod sim;
 pub mod stats;
 pub mod swtpm;
+pub mod tpm_proxy;
 
 /// A result whose error is a sentence for the person who reads the test log.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -209,6 +209,14 @@ impl<'a> Swtpm<'a> {
         said
     }
 
+    /// Runs one of tpm2-tools that only looks, and leaves the TPM as it is.
+    ///
+    /// # Errors
+    /// Where it fails, with what it said.
+    pub fn look(&self, line: &str) -> Outcome<Vec<u8>> {
+        self.words(line)
+    }
+
     fn words(&self, line: &str) -> Outcome<Vec<u8>> {
         let mut words = line.split_whitespace();
         let mut command = Command::new(words.next().unwrap_or_default());

@@ -55,6 +55,9 @@ pub struct TpmKeys {
     pub is_new: bool,
     /// What the TPM says of itself, for people: maker and firmware.
     pub description: String,
+    /// It refuses keys with passwords for a time (`TPMA_PERMANENT.inLockout`): too many failed tries, or unclean
+    /// resets. The two keys are exempt and work on.
+    pub in_lockout: bool,
 }
 
 /// A quote.
@@ -66,18 +69,20 @@ pub struct TpmQuote {
     pub signature: Vec<u8>,
     /// The registers, by rising index.
     pub values: Vec<(u8, Vec<u8>)>,
+    /// How long the TPM took for all of it, in milliseconds.
+    pub took_ms: u32,
 }
 
 /// Why the TPM did not do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TpmFault {
-    /// There is none at the place that is named.
+    /// There is none at the place that is named, or it stopped answering.
     Absent,
     /// It may not be used by this user.
     NoPermission,
     /// Too many failed tries, or unclean resets: it refuses for a time.
     Lockout,
-    /// It stayed busy.
+    /// It stayed busy, or had no room for a key, over several tries.
     Busy,
     /// It was cleared, or is another one: what was kept does not load.
     Cleared,
@@ -116,6 +121,60 @@ impl TpmFault {
             Self::Cleared => "cleared",
             Self::WrongCredential => "wrong_credential",
             Self::Other => "other",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ipc::{self, FRAME_BYTES_MAX, LENGTH_BYTES};
+
+    #[test]
+    fn orders_and_reports_survive_the_frame() {
+        let kept = KeptKey { public: vec![1; 280], private: vec![2; 222] };
+        let orders = [
+            TpmOrder::Open { kept: None },
+            TpmOrder::Open { kept: Some(kept.clone()) },
+            TpmOrder::Quote { qualifying: [7; 32], registers: 0xff },
+            TpmOrder::Activate { credential_blob: vec![3; 80], encrypted_secret: vec![4; 258] },
+        ];
+        let mut frame = Vec::new();
+        for order in orders {
+            ipc::encode(&order, &mut frame).expect("frame");
+            assert_eq!(ipc::decode::<TpmOrder>(&frame[LENGTH_BYTES..]), Ok(order));
+        }
+        let keys = TpmKeys {
+            endorsement: vec![1; 314],
+            certificate: Some(vec![2; 1016]),
+            attestation: vec![3; 280],
+            kept,
+            is_new: true,
+            description: "IBM SW TPM firmware 8217.4131".to_owned(),
+            in_lockout: false,
+        };
+        let values = (0..24).map(|index| (index, vec![index; 32])).collect();
+        let quote = TpmQuote { quoted: vec![4; 145], signature: vec![5; 262], values, took_ms: 17 };
+        let reports = [
+            TpmReport::Opened(Box::new(keys)),
+            TpmReport::Quoted(Box::new(quote)),
+            TpmReport::Activated(vec![6; 64]),
+            TpmReport::Failed { fault: TpmFault::Lockout, words: "x".repeat(400) },
+        ];
+        for report in reports {
+            ipc::encode(&report, &mut frame).expect("frame");
+            assert!(frame.len() < FRAME_BYTES_MAX / 100);
+            assert_eq!(ipc::decode::<TpmReport>(&frame[LENGTH_BYTES..]), Ok(report));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = ipc::decode::<TpmOrder>(&bytes);
+            let _ = ipc::decode::<TpmReport>(&bytes);
         }
     }
 }

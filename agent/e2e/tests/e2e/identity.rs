@@ -111,7 +111,7 @@ fn a_stranger_checks_a_tpm_over_the_broker() -> Outcome<()> {
     let tpm = Swtpm::power(&chip)?;
     let (stranger, folder) = (Stranger::new()?, TempDir::new()?);
     stranger.trust(&chip)?;
-    let setup = setup(&sim, broker.port, folder.path()).line("attest", format!("tcti = {:?}", tpm.tcti()));
+    let setup = setup(&sim, broker.port, folder.path()).tpm(&tpm.tcti());
     fs::create_dir_all(keys(folder.path()))?;
     let agent = Agent::sampling(&setup)?;
     allow(&stranger, &agent, "buyer")?;
@@ -169,7 +169,7 @@ fn a_tpm_that_nobody_vouches_for_is_labelled_so() -> Outcome<()> {
     let (stranger, folder) = (Stranger::new()?, TempDir::new()?);
     fs::create_dir_all(keys(folder.path()))?;
     let setup = setup(&sim, broker.port, folder.path())
-        .line("attest", format!("tcti = {:?}", tpm.tcti()))
+        .tpm(&tpm.tcti())
         .line("consumers", format!("allowed = [\"acme={}\"]", stranger.public));
     let _agent = Agent::sampling(&setup)?;
     let (_, document) = stranger.ask(broker.port, "memory", &[])?;
@@ -184,7 +184,6 @@ fn a_node_without_a_tpm_is_a_software_key() -> Outcome<()> {
     let (sim, broker) = (Sim::profile("h200", Some(1))?, Mosquitto::start()?);
     let (stranger, folder) = (Stranger::new()?, TempDir::new()?);
     let setup = setup(&sim, broker.port, folder.path())
-        .line("attest", "tpm = \"off\"")
         .line("consumers", format!("allowed = [\"acme={}\"]", stranger.public));
     let _agent = Agent::sampling(&setup)?;
     let (code, document) = stranger.ask(broker.port, "memory", &[])?;
@@ -201,7 +200,7 @@ fn a_tpm_that_hangs_delays_no_sample() -> Outcome<()> {
         (Chip::manufacture(Certified::ByNobody)?, Sim::profile("h200", Some(1))?, Mosquitto::start()?);
     let folder = TempDir::new()?;
     let tpm = Swtpm::power(&chip)?;
-    let setup = setup(&sim, broker.port, folder.path()).line("attest", format!("tcti = {:?}", tpm.tcti()));
+    let setup = setup(&sim, broker.port, folder.path()).tpm(&tpm.tcti());
     let agent = Agent::sampling(&setup)?;
     wait_for("first evidence", Duration::from_secs(20), || {
         agent.log().contains("evidence is made").then_some(())
@@ -225,7 +224,6 @@ fn a_key_is_made_allowed_used_and_revoked() -> Outcome<()> {
     // Somebody else stays allowed, so that the node goes on listening.
     let other = Stranger::new()?;
     let setup = setup(&sim, broker.port, folder.path())
-        .line("attest", "tpm = \"off\"")
         .line("consumers", format!("allowed = [\"other={}\"]", other.public));
     fs::create_dir_all(keys(folder.path()))?;
     let agent = Agent::sampling(&setup)?;

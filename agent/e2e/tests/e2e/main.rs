@@ -21,4 +21,5 @@ mod operations;
 mod page;
 mod pause;
 mod service;
+mod tpm;
 mod web_config;

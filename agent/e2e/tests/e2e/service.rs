@@ -150,10 +150,18 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
     for hides_the_log in ["\nProtectKernelLogs=yes", "\nPrivateDevices=yes", "\nUser=rackmark"] {
         assert!(!collector.contains(hides_the_log), "{hides_the_log}");
     }
+    // Nor the TPM from the process that talks to it, which in turn has no other device.
+    let attester = fs::read_to_string(format!("{UNITS}/rackmark-attest@.service"))?;
+    let devices: Vec<&str> = attester.lines().filter(|line| line.starts_with("DeviceAllow=")).collect();
+    assert_eq!(devices, ["DeviceAllow=/dev/tpmrm0 rw"]);
+    for needed in ["SupplementaryGroups=tss\n", "DevicePolicy=closed\n"] {
+        assert!(attester.contains(needed), "{needed}");
+    }
+    assert!(!attester.contains("\nPrivateDevices=yes"));
     let daemon = fs::read_to_string(format!("{UNITS}/rackmark.service"))?;
-    assert!(
-        daemon.lines().any(|line| line.starts_with("Wants=") && line.contains("rackmark-collect.socket"))
-    );
+    for socket in ["rackmark-collect.socket", "rackmark-attest.socket"] {
+        assert!(daemon.lines().any(|line| line.starts_with("Wants=") && line.contains(socket)), "{socket}");
+    }
     for (unit, worst) in [
         ("rackmark.service", 20),
         ("rackmark-sampler@.service", 30),
