@@ -20,6 +20,7 @@ use crate::error::DecodeError;
 use crate::extension::Extension;
 use crate::fields;
 use crate::frame::Frame;
+use crate::ids::hex;
 use crate::limits;
 use crate::schema;
 use crate::telemetry::TelemetryBatch;
@@ -117,10 +118,6 @@ fn reading<T: Into<Json> + Copy>(reading: &Reading<T>) -> Json {
 
 fn extensions(list: &[Extension]) -> Json {
     list.iter().map(|e| json!({ "tag": e.tag, "bytes": STANDARD.encode(&e.bytes) })).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes bodies and notes the units of the fields that it meets.

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::attesting::{self, Attester, Sources, Speaker};
 use crate::clock;
-use crate::config::{Config, Source, keys_dir};
+use crate::config::keys_dir::KeysWatch;
+use crate::config::{Config, Source};
 use crate::control::server::ControlSocket;
 use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
@@ -335,39 +336,6 @@ fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
     let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
     let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
     Some(number.to_be_bytes())
-}
-
-/// How often the folder of keys is looked at: a revoked key is out within twice this time.
-const KEYS_EVERY: Duration = Duration::from_secs(5);
-
-/// Notices that the folder of keys is another than before.
-struct KeysWatch {
-    config: watch::Receiver<Arc<Config>>,
-    look: tokio::time::Interval,
-    seen: Vec<(std::path::PathBuf, std::time::SystemTime, u64)>,
-}
-
-impl KeysWatch {
-    fn new(config: watch::Receiver<Arc<Config>>) -> Self {
-        let mut watch = Self { config, look: tokio::time::interval(KEYS_EVERY), seen: Vec::new() };
-        watch.seen = watch.stamp();
-        watch
-    }
-
-    fn stamp(&self) -> Vec<(std::path::PathBuf, std::time::SystemTime, u64)> {
-        self.config.borrow().keys_dir.as_deref().map(keys_dir::stamp).unwrap_or_default()
-    }
-
-    async fn changed(&mut self) {
-        loop {
-            self.look.tick().await;
-            let now = self.stamp();
-            if now != self.seen {
-                self.seen = now;
-                return;
-            }
-        }
-    }
 }
 
 /// Takes a changed configuration, or keeps the old one and says why.

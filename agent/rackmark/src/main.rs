@@ -16,7 +16,6 @@ mod sampling;
 mod service_manager;
 mod tls;
 mod utc;
-mod verifying;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! A bundle: everything that a verifier needs to judge a node, in one file.
 //!
-//! Bytes: [`BUNDLE_MAGIC`], then postcard: session frame, evidence frame, artefacts, activations, OCSP
-//! answers; nothing follows. Frames and artefacts are the signed bytes as they came. The order of artefacts
+//! Bytes: [`BUNDLE_MAGIC`], then postcard: session frame, evidence frame, artefacts, activations; nothing
+//! follows. Frames and artefacts are the signed bytes as they came. The order of artefacts
 //! means nothing: they are found by digest.
 
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,6 @@ pub const BUNDLE_BYTES: usize = 4 << 20;
 pub const ARTEFACTS: usize = 2 + 2 * limits::DEVICES;
 /// Most activations.
 pub const ACTIVATIONS: usize = 8;
-/// Most OCSP answers: one per certificate of a chain, per device.
-pub const OCSP_ANSWERS: usize = 4 * limits::DEVICES;
-/// Longest OCSP answer in bytes.
-pub const OCSP_BYTES: usize = 16 * 1024;
 /// Longest name of a TPM object in bytes: algorithm and SHA-512.
 pub const OBJECT_NAME_BYTES: usize = 66;
 
@@ -85,9 +81,6 @@ pub struct Bundle {
     pub artefacts: Vec<Vec<u8>>,
     /// What other verifiers say.
     pub activations: Vec<Activation>,
-    /// OCSP answers (DER) about device certificates.
-    #[serde(serialize_with = "byte_strings")]
-    pub ocsp: Vec<Vec<u8>>,
 }
 
 fn byte_strings<S: serde::Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
@@ -114,7 +107,6 @@ impl Bundle {
             evidence: &self.evidence,
             artefacts: self.artefacts.iter().map(Vec::as_slice).collect(),
             activations: self.activations.clone(),
-            ocsp: self.ocsp.iter().map(Vec::as_slice).collect(),
         }
     }
 }
@@ -132,9 +124,6 @@ pub struct BundleView<'a> {
     /// What other verifiers say.
     #[serde(deserialize_with = "limits::list::<_, Activation, ACTIVATIONS>")]
     pub activations: Vec<Activation>,
-    /// OCSP answers.
-    #[serde(borrow, deserialize_with = "limits::list::<_, &'a [u8], OCSP_ANSWERS>")]
-    pub ocsp: Vec<&'a [u8]>,
 }
 
 /// Why bytes are no bundle.
@@ -174,7 +163,7 @@ impl<'a> BundleView<'a> {
         }
         let frames = view.session.len().max(view.evidence.len()) <= limits::FRAME_BYTES;
         let artefacts = view.artefacts.iter().all(|bytes| bytes.len() <= limits::ARTEFACT_BYTES);
-        if !frames || !artefacts || view.ocsp.iter().any(|bytes| bytes.len() > OCSP_BYTES) {
+        if !frames || !artefacts {
             return Err(BundleError::Part);
         }
         Ok(view)
@@ -205,7 +194,6 @@ mod tests {
             evidence: b"evidence".to_vec(),
             artefacts: vec![b"one".to_vec(), Vec::new()],
             activations: vec![Activation::sign(node, vec![0, 11, 1], 7, &key)],
-            ocsp: vec![b"ocsp".to_vec()],
         }
     }
 

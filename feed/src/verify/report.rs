@@ -13,7 +13,7 @@ use super::tpm::{ALG_SHA256, Selection};
 use crate::body::evidence::{ArtefactRef, DeviceKind, Evidence, FreshnessSource};
 use crate::body::{Body, SessionClaim};
 use crate::frame::Frame;
-use crate::ids::{IdentityClass, NodeId, sha256};
+use crate::ids::{IdentityClass, NodeId, hex, sha256};
 use crate::inventory::Inventory;
 use crate::keys::PublicKey;
 use crate::limits;
@@ -43,8 +43,6 @@ pub struct Trust<'a> {
     pub endorsement_anchors: &'a [Certificate],
     /// Issuers between them and a TPM's certificate.
     pub endorsement_pool: &'a [Certificate],
-    /// Makers of devices.
-    pub device_anchors: &'a [Certificate],
     /// Other verifiers, whose word counts for an activation.
     pub verifiers: &'a [PublicKey],
     /// Values that registers must have, by index.
@@ -151,7 +149,7 @@ pub struct NodeReport {
     pub tpm: Option<TpmMake>,
     /// Its inventory, where it is what the evidence names.
     pub inventory: Option<Inventory>,
-    /// What a verifier's memory takes of it; only where nothing is contradicted.
+    /// What a verifier's memory takes of it; only where its identity holds and nothing is contradicted.
     pub observation: Option<Observation>,
 }
 
@@ -203,9 +201,11 @@ pub fn verify_bundle(bundle: &BundleView<'_>, trust: &Trust<'_>, question: &Ques
     let artefacts = bundle.by_digest();
     boot_log(&opened.evidence, &artefacts, trust, &mut report);
     report.inventory = inventory(&opened.evidence, &artefacts, trust, &mut report.checks);
-    devices(&opened, &artefacts, bundle, trust, question, &mut report);
+    devices(&opened.evidence, &mut report);
     report.label = label(&report.checks, judged.label);
-    if report.outcome() != Outcome::Contradicted {
+    // Whoever is not shown to be the node must not be remembered as it: a node id is public, and memory would take
+    // a stranger's keys for the node's.
+    if report.outcome() != Outcome::Contradicted && report.label != Label::Nothing {
         report.observation = Some(observation(&opened, bundle, judged, &report));
     }
     report
@@ -516,15 +516,9 @@ fn inventory(
     Some(inventory)
 }
 
-fn devices(
-    opened: &Opened,
-    _artefacts: &[([u8; 32], &[u8])],
-    _bundle: &BundleView<'_>,
-    _trust: &Trust<'_>,
-    _question: &Question<'_>,
-    report: &mut NodeReport,
-) {
-    for (at, device) in (0..).zip(&opened.evidence.claim.devices) {
+/// No report of a device is judged yet: what the host says of it stands for itself.
+fn devices(evidence: &Evidence, report: &mut NodeReport) {
+    for (at, device) in (0..).zip(&evidence.claim.devices) {
         let subject = Subject::Device(at);
         report.checks.push(Check::not_established(subject, Reason::HostReported, &device.reason));
         report.devices.push(DeviceReport {
@@ -569,8 +563,4 @@ fn observation(opened: &Opened, bundle: &BundleView<'_>, judged: Judged, report:
         evidence: Evidence::digest(bundle.evidence),
         previous: opened.evidence.claim.previous,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::nonces::Nonces;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, hex};
 
 /// A node that was seen within this time counts as live, milliseconds. Nodes make evidence at least daily, by
 /// their verifier's epochs.
@@ -149,7 +149,16 @@ struct Known {
     declared_away: Vec<(String, String)>,
     /// None after a succession: the new id begins a chain of its own.
     accepted: Option<[u8; 32]>,
+    /// The node may not have heard that it was accepted.
+    #[serde(default)]
+    doubt: Option<Doubt>,
     seen_unix_ms: u64,
+}
+
+/// What a node names that did not hear of its last acceptance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Doubt {
+    before: Option<[u8; 32]>,
 }
 
 /// A verifier's memory. The caller keeps it on disk.
@@ -198,6 +207,7 @@ impl Store {
             devices: seen.devices.clone(),
             declared_away: seen.declared_away.clone(),
             accepted: Some(seen.evidence),
+            doubt: None,
             seen_unix_ms: now_unix_ms,
         };
         self.nodes.insert(id, known);
@@ -207,6 +217,21 @@ impl Store {
     /// The evidence of a node that was accepted last.
     pub fn accepted(&self, node: &NodeId) -> Option<[u8; 32]> {
         self.nodes.get(&node.to_string()).and_then(|known| known.accepted)
+    }
+
+    /// Notes, before the node is told that its evidence was accepted, what it names if that does not reach it: the
+    /// evidence accepted before. A lost word must not look like a second holder.
+    pub fn doubt(&mut self, node: &NodeId, before: Option<[u8; 32]>) {
+        if let Some(known) = self.nodes.get_mut(&node.to_string()) {
+            known.doubt = Some(Doubt { before });
+        }
+    }
+
+    /// Notes that the node heard it.
+    pub fn confirm(&mut self, node: &NodeId) {
+        if let Some(known) = self.nodes.get_mut(&node.to_string()) {
+            known.doubt = None;
+        }
     }
 
     /// True when this attestation key of the node was seen before, activated by this verifier.
@@ -223,8 +248,14 @@ impl Store {
             holder.clone_from(&new);
         }
         // The next evidence begins a new chain under the new id, in a machine and with keys that may be new.
-        let fresh =
-            Known { machine: None, clock: None, attestation_key: Vec::new(), accepted: None, ..known };
+        let fresh = Known {
+            machine: None,
+            clock: None,
+            attestation_key: Vec::new(),
+            accepted: None,
+            doubt: None,
+            ..known
+        };
         self.nodes.entry(new).or_insert(fresh);
         true
     }
@@ -270,6 +301,7 @@ fn compare(known: &Known, seen: &Observation, flags: &mut Vec<Flag>) {
     }
     if let Some(accepted) = known.accepted
         && seen.previous != Some(accepted)
+        && known.doubt.is_none_or(|doubt| doubt.before != seen.previous)
     {
         let found = seen.previous.map(|digest| hex(&digest)).unwrap_or_default();
         flags.push(Flag::Fork { expected: hex(&accepted), found });
@@ -292,10 +324,6 @@ fn compare(known: &Known, seen: &Observation, flags: &mut Vec<Flag>) {
 fn went_back(before: &TpmClock, now: &TpmClock) -> bool {
     let order = |clock: &TpmClock| (clock.reset_count, clock.restart_count, clock.clock_ms);
     order(now) < order(before)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -354,6 +382,22 @@ mod tests {
         assert_eq!(names(&flags), ["fork"]);
         assert_eq!(store.accepted(&node(1)), Some([2; 32]), "the first holder keeps the identity");
         assert_eq!(names(&store.observe(&seen(1, 9, None), 2)), ["fork"], "a copy that names nothing");
+    }
+
+    /// The node never heard that its evidence was accepted, so it names the one before; once.
+    #[test]
+    fn a_lost_word_of_acceptance_is_no_second_holder() {
+        let mut store = Store::default();
+        store.observe(&seen(1, 1, None), 0);
+        store.doubt(&node(1), None);
+        assert!(store.observe(&seen(1, 2, None), 1).is_empty(), "the first one was lost");
+        store.doubt(&node(1), Some([1; 32]));
+        assert_eq!(names(&store.observe(&seen(1, 3, None), 2)), ["fork"], "that one is over");
+        assert!(store.observe(&seen(1, 3, Some(1)), 2).is_empty(), "the second one was lost");
+        assert_eq!(names(&store.observe(&seen(1, 4, Some(1)), 3)), ["fork"], "nothing is in doubt");
+        store.doubt(&node(1), Some([1; 32]));
+        store.confirm(&node(1));
+        assert_eq!(names(&store.observe(&seen(1, 4, Some(1)), 3)), ["fork"], "it heard");
     }
 
     #[test]

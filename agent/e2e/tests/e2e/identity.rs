@@ -11,6 +11,9 @@ use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::process::{binary, wait_for};
 use rackmark_e2e::sim::Sim;
 use rackmark_e2e::swtpm::{Certified, Chip, Swtpm};
+use rackmark_feed::verify::bundle::BundleView;
+use rackmark_feed::verify::report::{Question, Trust, verify_bundle};
+use rackmark_feed::{PublicKey, SigningKey};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -143,6 +146,19 @@ fn a_stranger_checks_a_tpm_over_the_broker() -> Outcome<()> {
     let (code, forked) = stranger.ask(broker.port, "memory", &[])?;
     is(&forked, "history", "contradicted", "history_contradicts");
     assert_eq!(code, Some(2));
+
+    // Who was not seen to hold the TPM's key is not remembered as the node, whose id is public.
+    let bytes = fs::read(&bundle)?;
+    let view = BundleView::parse(&bytes)?;
+    let trusted = SigningKey::from_pkcs8(&fs::read(stranger.path("key"))?)?.public();
+    let remembered = |verifiers: &[PublicKey]| {
+        let trust = Trust { verifiers, simulated: true, ..Trust::default() };
+        let now_unix_ms = 1_830_000_000_000;
+        let report = verify_bundle(&view, &trust, &Question { now_unix_ms, ..Question::default() });
+        report.observation.is_some()
+    };
+    assert!(remembered(&[trusted]));
+    assert!(!remembered(&[]), "a stranger would be taken for the node the next time");
 
     // The bundle alone: fresh for whoever knows the nonce, activated for whoever trusts the verifier.
     let trust = stranger.path("trust");

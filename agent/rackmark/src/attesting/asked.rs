@@ -1,46 +1,17 @@
 //! What consumers ask of the attester, and how it answers: later, and often in several messages.
 
 use bytes::Bytes;
-use rackmark_feed::{Body, Extension, Reply, ReplyOutcome};
+use rackmark_feed::{Body, Extension, Reply, ReplyOutcome, Verb};
 
 use crate::publish::encode;
 use crate::publish::feed::SharedFeed;
 use crate::publish::mqtt::{self, Outbox};
 use crate::sampling::task::SharedRoster;
 
-/// What a command asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// Evidence over this nonce.
-    Attest {
-        /// The consumer's nonce.
-        nonce: [u8; 32],
-        /// Ask the devices, too.
-        devices: bool,
-    },
-    /// The secret of a credential.
-    Activate {
-        /// `TPM2B_ID_OBJECT`.
-        credential_blob: Vec<u8>,
-        /// `TPM2B_ENCRYPTED_SECRET`.
-        encrypted_secret: Vec<u8>,
-    },
-    /// An artefact.
-    Fetch {
-        /// Its digest.
-        digest: [u8; 32],
-    },
-    /// The consumer accepted this evidence.
-    Accepted {
-        /// Its digest.
-        digest: [u8; 32],
-    },
-}
-
 /// One command, and the way back.
 pub struct Ask {
-    /// What.
-    pub asked: Asked,
+    /// What: `attest`, `activate`, `fetch` or `accepted`.
+    pub verb: Verb,
     /// Who.
     pub consumer: String,
     /// The nonce of the command.
@@ -71,20 +42,8 @@ impl Ask {
             Ok(extensions) => (ReplyOutcome::Accepted, String::new(), extensions),
             Err(why) => (ReplyOutcome::Refused, encode::cut(&why), Vec::new()),
         };
-        tracing::info!(consumer = self.consumer, asked = self.asked.name(), %outcome, reason, "command");
+        tracing::info!(consumer = self.consumer, verb = self.verb.name(), %outcome, reason, "command");
         self.way_back.send(Body::Reply(Reply { nonce: self.nonce, outcome, reason, extensions }));
-    }
-}
-
-impl Asked {
-    /// The verb.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Attest { .. } => "attest",
-            Self::Activate { .. } => "activate",
-            Self::Fetch { .. } => "fetch",
-            Self::Accepted { .. } => "accepted",
-        }
     }
 }
 

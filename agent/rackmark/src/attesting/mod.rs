@@ -10,7 +10,7 @@ mod task;
 mod tpm_link;
 
 pub use accepted::AcceptedBy;
-pub use asked::{Ask, Asked, WayBack};
+pub use asked::{Ask, WayBack};
 pub use identity::decide;
 pub use making::Speaker;
 pub use task::{Attester, Begun, Sources};

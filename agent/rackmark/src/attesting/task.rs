@@ -7,15 +7,15 @@ use rackmark_feed::body::evidence::{ACTIVATION, activation_proof};
 use rackmark_feed::inventory::{Claim, Fact, Inventory};
 use rackmark_feed::{
     ArtefactRef, Body, ClaimClass, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource,
-    IdentityClass, NodeId,
+    IdentityClass, NodeId, Verb,
 };
 use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
-use ring::digest::{SHA256, digest};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::accepted::AcceptedBy;
 use super::artefacts::Artefacts;
-use super::asked::{Ask, Asked};
+use super::asked::Ask;
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
@@ -96,6 +96,8 @@ impl Attester {
         }
         let mut due =
             Some(Occasion { cause: EvidenceCause::Start, freshness: Freshness::none(), previous: None });
+        // What did not work, and when it is tried again.
+        let mut later: Option<(Occasion, Instant)> = None;
         let mut pause = RETRY_MIN;
         loop {
             if let Some(occasion) = due.take() {
@@ -111,13 +113,17 @@ impl Attester {
                             retry_secs = pause.as_secs(),
                             "no evidence is made"
                         );
-                        due = Some(occasion);
+                        later = Some((occasion, Instant::now() + pause));
+                        pause = (pause * 2).min(RETRY_MAX);
                     }
                 }
             }
             let changed = self.sources.changed.clone();
+            let again = later.as_ref().map(|(_, at)| *at);
             tokio::select! {
-                () = tokio::time::sleep(pause), if due.is_some() => pause = (pause * 2).min(RETRY_MAX),
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    due = later.take().map(|(occasion, _)| occasion);
+                }
                 () = changed.notified() => due = Some(Occasion {
                     cause: EvidenceCause::InventoryChanged,
                     freshness: Freshness::none(),
@@ -266,16 +272,16 @@ impl Attester {
     }
 
     async fn answer(&mut self, ask: &Ask) {
-        match &ask.asked {
-            Asked::Attest { nonce, .. } => self.attest(ask, *nonce).await,
-            Asked::Activate { credential_blob, encrypted_secret } => {
+        match &ask.verb {
+            Verb::Attest { nonce, .. } => self.attest(ask, *nonce).await,
+            Verb::Activate { credential_blob, encrypted_secret } => {
                 let outcome = self.activate(credential_blob, encrypted_secret).await;
                 ask.answer(outcome.map(|secret| {
                     let proof = activation_proof(&ask.nonce, &secret);
                     vec![Extension { tag: ACTIVATION, bytes: proof.to_vec() }]
                 }));
             }
-            Asked::Fetch { digest } => match self.artefacts.pieces(digest) {
+            Verb::Fetch { digest } => match self.artefacts.pieces(digest) {
                 Some(pieces) => {
                     ask.answer(Ok(Vec::new()));
                     for piece in pieces {
@@ -284,7 +290,7 @@ impl Attester {
                 }
                 None => ask.answer(Err("asks for a part that is not kept; ask for new evidence".to_owned())),
             },
-            Asked::Accepted { digest } => {
+            Verb::Accepted { digest } => {
                 let outcome = match self.accepted.accept(&ask.consumer, *digest) {
                     true => {
                         if let Err(error) = self.sources.state.keep_accepted(&self.accepted) {
@@ -296,6 +302,7 @@ impl Attester {
                 };
                 ask.answer(outcome);
             }
+            other => ask.answer(Err(format!("asks for {}, which is no evidence", other.name()))),
         }
     }
 
@@ -307,7 +314,7 @@ impl Attester {
             Ok(evidence) => {
                 ask.answer(Ok(Vec::new()));
                 if let Some(frame) = ask.way_back.send(Body::Evidence(evidence)) {
-                    self.accepted.sent(&ask.consumer, sha256(&frame));
+                    self.accepted.sent(&ask.consumer, Evidence::digest(&frame));
                 }
             }
             Err(error) => ask.answer(Err(format!("gets no evidence: {}", chain(&error)))),
@@ -337,10 +344,4 @@ fn another(state: &StateDir, found: &NodeId) -> TpmLinkError {
     }
     let words = format!("it is another TPM: this machine is {found} from its next start on");
     TpmLinkError::Refused { fault: TpmFault::Cleared, words }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    out
 }

@@ -104,19 +104,6 @@ enum Asked {
         #[arg(long)]
         to: u64,
     },
-    /// The card in a slot is going to be swapped.
-    Swap {
-        #[arg(long)]
-        gpu: String,
-        #[arg(long)]
-        ticket: String,
-        /// For how long the declaration counts.
-        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
-        span: Option<Duration>,
-        /// Who or what tested the new card.
-        #[arg(long)]
-        tested_by: Option<String>,
-    },
 }
 
 impl Asked {
@@ -145,9 +132,6 @@ impl Asked {
                 let epoch = u64::from_str_radix(&epoch, 16)
                     .map_err(|_| Failure::new(Code::Usage, format!("{epoch:?} is no spool epoch")))?;
                 Verb::Resend { stream, epoch: rackmark_feed::SpoolEpoch(epoch), from_seq: from, to_seq: to }
-            }
-            Self::Swap { gpu, ticket, span, tested_by } => {
-                Verb::Swap { gpu, ticket, for_ms: span.map(millis), tested_by }
             }
         })
     }

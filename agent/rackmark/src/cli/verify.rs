@@ -1,5 +1,9 @@
 //! `rackmark verify` judges a bundle, `rackmark feed verify` asks a node.
 
+mod asking;
+mod memory;
+mod trust;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,12 +14,14 @@ use rackmark_feed::verify::report::{NodeReport, Question, verify_bundle};
 use rackmark_feed::verify::store::Flag;
 use serde_json::{Value as Json, json};
 
+use self::asking::ask;
+use self::memory::Memory;
+use self::trust::TrustStore;
 use super::conversation::{Conversation, Target};
 use super::one_shot::{block_on, print};
 use super::table::{Cell, Tone, colour, render};
 use crate::clock;
 use crate::exit::{Code, Failure};
-use crate::verifying::{Memory, TrustStore, ask};
 
 /// Whom to believe.
 #[derive(Debug, Args)]
@@ -72,9 +78,6 @@ pub struct LiveOptions {
     /// Write the bundle here, too.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Do not ask the devices.
-    #[arg(long)]
-    no_devices: bool,
     /// The result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -103,7 +106,7 @@ pub fn run_live(options: &LiveOptions) -> Result<Code, Failure> {
     })?;
     block_on(async {
         let mut node = Conversation::begin(&options.target).await?;
-        let verified = ask(&mut node, &mut memory, &store, !options.no_devices).await?;
+        let verified = ask(&mut node, &mut memory, &store).await?;
         if let Some(path) = &options.save {
             std::fs::write(path, verified.bundle.to_bytes()).map_err(|error| {
                 Failure::new(Code::Unavailable, format!("cannot write {}: {error}", path.display()))
@@ -159,7 +162,7 @@ fn text(report: &NodeReport, colour: bool) -> String {
 }
 
 /// One line for people: what stands behind the node and its devices.
-pub fn trust_line(report: &NodeReport) -> String {
+fn trust_line(report: &NodeReport) -> String {
     let signed = report.devices.iter().filter(|device| device.key.is_some()).count();
     let devices = match report.devices.len() {
         0 => String::new(),

@@ -4,13 +4,17 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rackmark_feed::PublicKey;
 use rackmark_feed::topic::is_name;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Interval, interval};
 
+use super::Config;
 use super::delivery::Consumer;
 
 /// Most files; each is a subscription or two.
@@ -160,10 +164,15 @@ pub fn consumers(folder: &Path) -> Result<Vec<Consumer>, KeysError> {
         .collect())
 }
 
-/// What tells that a folder is another than before: names and times of its files.
-pub fn stamp(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
+/// How often the folder is looked at: a revoked key is out within twice this time.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What tells that a folder is another than before: its files, when they were written, and which they are.
+type Stamp = Vec<(PathBuf, SystemTime, u64)>;
+
+fn stamp(folder: &Path) -> Stamp {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut stamps: Vec<_> = files
+    let mut stamps: Stamp = files
         .filter_map(|file| {
             let found = file.metadata().ok()?;
             Some((file.path(), found.modified().ok()?, found.ino()))
@@ -171,6 +180,38 @@ pub fn stamp(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
         .collect();
     stamps.sort();
     stamps
+}
+
+/// Notices that the folder of the configuration in force is another than before.
+pub struct KeysWatch {
+    config: watch::Receiver<Arc<Config>>,
+    look: Interval,
+    seen: Stamp,
+}
+
+impl KeysWatch {
+    /// Notes how the folder is now.
+    pub fn new(config: watch::Receiver<Arc<Config>>) -> Self {
+        let mut watch = Self { config, look: interval(LOOK_EVERY), seen: Stamp::new() };
+        watch.seen = watch.now();
+        watch
+    }
+
+    fn now(&self) -> Stamp {
+        self.config.borrow().keys_dir.as_deref().map(stamp).unwrap_or_default()
+    }
+
+    /// Waits until it is another.
+    pub async fn changed(&mut self) {
+        loop {
+            self.look.tick().await;
+            let now = self.now();
+            if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

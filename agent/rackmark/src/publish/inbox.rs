@@ -20,7 +20,7 @@ use super::encode;
 use super::feed::SharedFeed;
 use super::mqtt::{self, Again, Incoming, Outbox, StreamIndex};
 use super::spool::{self, STREAMS, Spool};
-use crate::attesting::{Ask, Asked, Begun, WayBack};
+use crate::attesting::{Ask, Begun, WayBack};
 use crate::clock;
 use crate::config::{Config, Consumer};
 use crate::exit::chain;
@@ -41,8 +41,9 @@ const NONCES: usize = 512;
 /// The verbs about leases, which lessors may send, too.
 const LEASE_VERBS: [&str; 2] = ["lease_start", "lease_end"];
 
-/// Verbs that every consumer may send: each concerns nothing but what the consumer itself sees.
-const EVERYBODYS_VERBS: [&str; 5] = ["resend", "attest", "activate", "fetch", "accepted"];
+/// Verbs that the attester carries out. Each concerns nothing but what the consumer itself sees, so every consumer
+/// may send them.
+const ATTESTERS_VERBS: [&str; 4] = ["attest", "activate", "fetch", "accepted"];
 
 /// Does what signed commands ask for, except to send again: the inbox does that itself.
 pub trait Carrier: Send + Sync {
@@ -68,7 +69,10 @@ pub fn subscriptions(config: &Config) -> Vec<String> {
 
 /// Whether the configuration lets a consumer send a verb.
 fn may_send(consumer: &Consumer, verb: &str) -> bool {
-    EVERYBODYS_VERBS.contains(&verb) || consumer.operator || (consumer.lessor && LEASE_VERBS.contains(&verb))
+    verb == "resend"
+        || ATTESTERS_VERBS.contains(&verb)
+        || consumer.operator
+        || (consumer.lessor && LEASE_VERBS.contains(&verb))
 }
 
 fn permitted(consumer: &Consumer, verb: &str) -> Result<(), String> {
@@ -113,19 +117,6 @@ pub struct Doors {
     pub asks: mpsc::Sender<Ask>,
     /// Epochs for the attester.
     pub epochs: mpsc::Sender<Begun>,
-}
-
-/// What the attester does of the verbs.
-fn asked(verb: &Verb) -> Option<Asked> {
-    Some(match verb.clone() {
-        Verb::Attest { nonce, devices } => Asked::Attest { nonce, devices },
-        Verb::Activate { credential_blob, encrypted_secret } => {
-            Asked::Activate { credential_blob, encrypted_secret }
-        }
-        Verb::Fetch { digest } => Asked::Fetch { digest },
-        Verb::Accepted { digest } => Asked::Accepted { digest },
-        _ => return None,
-    })
 }
 
 /// The checks, and what is known of each consumer.
@@ -335,14 +326,16 @@ impl Inbox {
             // Before the nonce is kept: who may not ask may not fill the list of nonces either.
             .and_then(|()| permitted(consumer, command.verb.name()))
             .and_then(|()| self.once(&command));
-        let outcome = match (outcome, asked(&command.verb)) {
+        let outcome = match outcome {
             // The attester answers by itself, when it can.
-            (Ok(()), Some(asked)) => match self.hand_over(asked, &command, message) {
-                Ok(()) => return Ok(()),
-                refused => refused,
-            },
-            (Ok(()), None) => self.carry_out(&command),
-            (refused, _) => refused,
+            Ok(()) if ATTESTERS_VERBS.contains(&command.verb.name()) => {
+                match self.hand_over(&command, message) {
+                    Ok(()) => return Ok(()),
+                    refused => refused,
+                }
+            }
+            Ok(()) => self.carry_out(&command),
+            refused => refused,
         };
         let (outcome_code, reason) = match &outcome {
             Ok(()) => (ReplyOutcome::Accepted, String::new()),
@@ -400,9 +393,9 @@ impl Inbox {
         }
     }
 
-    fn hand_over(&self, asked: Asked, command: &Command, message: &Incoming) -> Result<(), String> {
+    fn hand_over(&self, command: &Command, message: &Incoming) -> Result<(), String> {
         let ask = Ask {
-            asked,
+            verb: command.verb.clone(),
             consumer: command.consumer.clone(),
             nonce: command.nonce,
             way_back: self.way_back(command, message),

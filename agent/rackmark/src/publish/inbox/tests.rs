@@ -262,7 +262,7 @@ fn what_concerns_evidence_is_handed_over_for_everybody() {
     for verb in verbs {
         assert_eq!(bench.send("bob", "bob", verb.clone()), None, "{verb:?}");
         let ask = bench.asked.try_recv().expect("handed over");
-        assert_eq!((ask.asked.name(), ask.consumer.as_str()), (verb.name(), "bob"));
+        assert_eq!((ask.verb.name(), ask.consumer.as_str()), (verb.name(), "bob"));
         assert_eq!(ask.way_back.topic.as_deref(), Some("rackmark/v1/test/node/reply/bob"));
         assert_eq!(ask.nonce, [bench.sent; 16]);
     }

@@ -36,7 +36,6 @@ pub async fn ask(
     node: &mut Conversation,
     memory: &mut Memory,
     trust: &TrustStore,
-    devices: bool,
 ) -> Result<Verified, Failure> {
     let unavailable = |error: super::memory::MemoryError| Failure::new(Code::Unavailable, error);
     let id = node.node();
@@ -47,7 +46,7 @@ pub async fn ask(
         .map_err(|error| Failure::new(Code::Unavailable, error))?;
     // Remembered before it is sent: an answer to it counts once, whatever happens here.
     memory.keep().map_err(unavailable)?;
-    accepted(node.command(Verb::Attest { nonce, devices }).await?, "evidence")?;
+    accepted(node.command(Verb::Attest { nonce, devices: true }).await?, "evidence")?;
     let (evidence, frame) = node
         .wait(|body, bytes| match body {
             Body::Evidence(evidence) => Some((evidence.clone(), bytes.to_vec())),
@@ -79,15 +78,22 @@ pub async fn ask(
     }
     let mut flags = Vec::new();
     if let Some(observation) = &report.observation {
+        let before = memory.store.accepted(&id);
         flags = memory.store.observe(observation, now_unix_ms);
-        memory.keep().map_err(unavailable)?;
         report.checks.push(history(&flags));
-        if !flags.iter().any(Flag::contradicts) {
+        let accepts = !flags.iter().any(Flag::contradicts);
+        if accepts {
+            memory.store.doubt(&id, before);
+        }
+        memory.keep().map_err(unavailable)?;
+        if accepts {
             memory
                 .archive(&id, &observation.evidence, now_unix_ms, &bundle.to_bytes())
                 .map_err(unavailable)?;
             // Last: what the node hears must be remembered here already, or its next word would look like a fork.
             accepted(node.command(Verb::Accepted { digest: observation.evidence }).await?, "to be accepted")?;
+            memory.store.confirm(&id);
+            memory.keep().map_err(unavailable)?;
         }
     }
     Ok(Verified { report, flags, bundle })

@@ -1,6 +1,6 @@
 //! Whom a verifier believes: a folder of certificates and keys.
 //!
-//! `tpm/roots` and `tpm/issuers` hold the certificates of TPM makers, `devices/roots` those of device makers, each
+//! `tpm/roots` and `tpm/issuers` hold the certificates of TPM makers, each
 //! as `*.pem`, `*.crt`, `*.cer` or `*.der`; `verifiers` has a public key in hexadecimal digits per line, `registers`
 //! an index and a value per line. What is not there is believed of nobody.
 
@@ -53,7 +53,6 @@ pub enum TrustError {
 pub struct TrustStore {
     endorsement_roots: Vec<Certificate>,
     endorsement_issuers: Vec<Certificate>,
-    device_roots: Vec<Certificate>,
     verifiers: Vec<PublicKey>,
     registers: Vec<(u8, Vec<u8>)>,
     simulated: bool,
@@ -69,7 +68,6 @@ impl TrustStore {
             simulated: false,
             endorsement_roots: certificates(&folder.join("tpm/roots"))?,
             endorsement_issuers: certificates(&folder.join("tpm/issuers"))?,
-            device_roots: certificates(&folder.join("devices/roots"))?,
             verifiers: lines(&folder.join("verifiers"), "a public key of 64 hexadecimal digits", |line| {
                 PublicKey::from_hex(line)
             })?,
@@ -99,7 +97,6 @@ impl TrustStore {
         Trust {
             endorsement_anchors: &self.endorsement_roots,
             endorsement_pool: &self.endorsement_issuers,
-            device_anchors: &self.device_roots,
             verifiers: &self.verifiers,
             policy: &self.registers,
             simulated: self.simulated,
@@ -172,7 +169,7 @@ fn lines<T>(
 }
 
 /// Bytes from hexadecimal digits.
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
@@ -193,26 +190,24 @@ mod tests {
     fn every_part_is_read_and_what_is_wrong_is_named() {
         let folder = tempfile::tempdir().expect("folder");
         let path = |name: &str| folder.path().join(name);
-        for part in ["tpm/roots", "tpm/issuers", "devices/roots"] {
+        for part in ["tpm/roots", "tpm/issuers"] {
             fs::create_dir_all(path(part)).expect("folder");
         }
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("key");
         let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("certificate");
         fs::write(path("tpm/roots/one.pem"), certificate.pem()).expect("file");
         fs::write(path("tpm/issuers/two.der"), certificate.der()).expect("file");
-        fs::write(path("devices/roots/README"), "no certificate").expect("file");
+        fs::write(path("tpm/roots/README"), "no certificate").expect("file");
         fs::write(path("verifiers"), format!("# known\n\n{}\n", "ab".repeat(32))).expect("file");
         fs::write(path("registers"), format!("7 {}\n", "cd".repeat(32))).expect("file");
         let store = TrustStore::read(folder.path()).expect("good");
         let trust = store.trust();
-        let counts =
-            (trust.endorsement_anchors.len(), trust.endorsement_pool.len(), trust.device_anchors.len());
-        assert_eq!(counts, (1, 1, 0));
+        assert_eq!((trust.endorsement_anchors.len(), trust.endorsement_pool.len()), (1, 1));
         assert_eq!((trust.verifiers.len(), trust.policy), (1, &[(7, vec![0xcd; 32])][..]));
         fs::write(path("verifiers"), "ab\n").expect("file");
         assert!(matches!(TrustStore::read(folder.path()), Err(TrustError::Line { line: 1, .. })));
         fs::write(path("verifiers"), "").expect("file");
-        fs::write(path("devices/roots/broken.pem"), "nothing").expect("file");
+        fs::write(path("tpm/issuers/broken.pem"), "nothing").expect("file");
         assert!(matches!(TrustStore::read(folder.path()), Err(TrustError::NoCertificate(_))));
     }
 }
