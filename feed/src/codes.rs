@@ -227,8 +227,8 @@ codes! {
         Acknowledged = 3 "acknowledged",
         /// It was not seen again for long enough.
         Expired = 4 "expired",
-        /// Another board is in the slot.
-        Replaced = 5 "replaced",
+        /// The card was taken out of the slot.
+        Removed = 5 "removed",
         /// Another condition stands in its place.
         Superseded = 6 "superseded",
     }

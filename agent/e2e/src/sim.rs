@@ -26,6 +26,18 @@ impl Sim {
         Self::prepare(&arguments)
     }
 
+    /// The same profile with other cards: the seed is in their serial numbers and UUIDs.
+    ///
+    /// # Errors
+    /// Where the simulator refuses.
+    pub fn with_cards(name: &str, gpus: u32, seed: u64) -> Outcome<Self> {
+        let words =
+            [("--profile", name.to_owned()), ("--gpus", gpus.to_string()), ("--seed", seed.to_string())];
+        let arguments: Vec<String> =
+            words.into_iter().flat_map(|(key, value)| [key.to_owned(), value]).collect();
+        Self::prepare(&arguments)
+    }
+
     /// Prepares a shipped scenario, such as `load`.
     ///
     /// # Errors

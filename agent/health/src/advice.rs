@@ -100,6 +100,8 @@ pub enum Effect {
     None,
     /// Nothing new is placed, running work may finish.
     Drain,
+    /// No work: nothing trustworthy is known.
+    Unknown,
     /// No work.
     Unusable,
 }
@@ -110,6 +112,7 @@ impl Effect {
         match self {
             Self::None => "none",
             Self::Drain => "drain",
+            Self::Unknown => "unknown",
             Self::Unusable => "unusable",
         }
     }

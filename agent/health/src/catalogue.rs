@@ -16,6 +16,8 @@ pub enum Ends {
     QuietFor(u64),
     /// What the advice on its XID says.
     AsAdvised,
+    /// A person who says that it is over.
+    Acknowledged,
 }
 
 /// One kind of condition.
@@ -106,6 +108,13 @@ catalogue! {
         Critical ResetGpu Unusable, after NOW, ends Ends::ReadingsFor(NOW), settles false, hidden_by [GpuLost],
         "the driver asks for recovery", "Do what the driver asks for; it knows the GPU's state better than any table.",
         "NVML field 230, or the text of XID 154"
+    }
+
+    /// The card was never tested here.
+    CardUntested = "card_untested" {
+        Warning InspectHardware Unknown, after NOW, ends Ends::Acknowledged, settles false, hidden_by [],
+        "the card is new and untested", "Another card is in the place of the one that was there. Test it, then say so: rackmark swap GPU --ticket TICKET --tested-by NAME.",
+        "a serial number, or a UUID where there is none, that this node never had, in the place of another (ours)"
     }
 
     // --- GPU: memory

@@ -450,7 +450,7 @@ impl Conditions {
     /// where the card appears again.
     pub(crate) fn leave(&mut self, slot: Option<u8>, out: &mut Vec<Transition>) -> Vec<Condition> {
         let of_card: Vec<Condition> = self.list.iter().filter(|one| one.lasts.is_some()).cloned().collect();
-        self.clear(slot, ClearedBy::Replaced, |_| true, out);
+        self.clear(slot, ClearedBy::Removed, |_| true, out);
         let anew = |one: Condition| Condition { announced: false, hidden: false, ..one };
         of_card.into_iter().map(anew).collect()
     }

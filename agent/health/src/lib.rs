@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod cards;
 mod catalogue;
 mod clock;
 mod condition;
@@ -25,6 +26,7 @@ mod window;
 pub mod xid;
 
 pub use advice::{Action, Effect, Severity};
+pub use cards::{Card, Declared, Occupant, Swap};
 pub use catalogue::{Code, Ends, Entry};
 pub use clock::Now;
 pub use condition::{Acknowledged, Condition, Conditions, Instance};
@@ -32,7 +34,7 @@ pub use incident::{Count, Incident, Incidents, Witness, XidReport};
 pub use occupancy::{
     Availability, Cause, Drained, Lease, Maintenance, Occupancy, Refusal, Stated, WORDS_BYTES_MAX,
 };
-pub use state::{Gpu, Judged, Occupant, Recovery, State};
+pub use state::{Gpu, Judged, Recovery, State};
 pub use step::{Input, step};
 pub use transition::{ClearedBy, Transition};
 pub use verbs::{FileLease, Verb, carry_out, take_lease_file};

@@ -18,6 +18,7 @@ fn ends(entry: &Entry) -> String {
         Ends::ReadingsFor(hold_ms) => format!("readings that are fine for {}", span(hold_ms)),
         Ends::QuietFor(quiet_ms) => format!("{} without another one", span(quiet_ms)),
         Ends::AsAdvised => "as the advice on its code says".to_owned(),
+        Ends::Acknowledged => "somebody's word".to_owned(),
     }
 }
 
@@ -29,7 +30,7 @@ fn hidden_by(entry: &Entry) -> String {
 #[test]
 fn the_condition_reference_is_complete() {
     let mut page = String::from(
-        "# Conditions\n\nEverything that can stand against a GPU or a node. `rackmark status` shows what stands, `/metrics` has it as\n`rackmark_gpu_condition` and `rackmark_node_condition`, the feed tells of each beginning and end.\n\n* *Effect* is what it does to the verdict: `drain` lets running work finish, `unusable` takes the GPU out at once. A\n  condition of the node acts on all of its GPUs; there `drain`, and `critical` without an effect, make the node draining.\n* *Shown after*: it must hold that long. *Ends by*: an acknowledgement ends those that are not read from readings, and\n  marks the others.\n* Conditions marked with `*` are not raised in `health.boot_grace_secs` after a boot; a GPU that shows one then is\n  *unknown*, still settling.\n* A condition with a key may stand several times: `xid_79`, `nvlink_down_3`. The name without a key stands for all.\n* *Hidden by*: it follows from one of these, so it is not shown while one of them is.\n* XIDs take severity, action and effect from [their own page](xids.md), SXids from whether they are fatal.\n",
+        "# Conditions\n\nEverything that can stand against a GPU or a node. `rackmark status` shows what stands, `/metrics` has it as\n`rackmark_gpu_condition` and `rackmark_node_condition`, the feed tells of each beginning and end.\n\n* *Effect* is what it does to the verdict: `drain` lets running work finish, `unknown` says that\n  nothing trustworthy is known of the GPU, `unusable` takes it out at once. A\n  condition of the node acts on all of its GPUs; there `drain`, and `critical` without an effect, make the node draining.\n* *Shown after*: it must hold that long. *Ends by*: an acknowledgement ends those that are not read from readings, and\n  marks the others.\n* Conditions marked with `*` are not raised in `health.boot_grace_secs` after a boot; a GPU that shows one then is\n  *unknown*, still settling.\n* A condition with a key may stand several times: `xid_79`, `nvlink_down_3`. The name without a key stands for all.\n* *Hidden by*: it follows from one of these, so it is not shown while one of them is.\n* XIDs take severity, action and effect from [their own page](xids.md), SXids from whether they are fatal.\n",
     );
     for (of_node, scope) in [(false, "GPU"), (true, "node")] {
         let codes = || Code::ALL.iter().filter(|code| code.is_of_node() == of_node);

@@ -5,17 +5,12 @@ use std::collections::BTreeMap;
 use rackmark_model::{GpuState, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::cards::{Declared, Occupant, Shelved, Swap};
 use crate::clock::{MINUTE_MS, Now};
-use crate::condition::{Condition, Conditions};
+use crate::condition::Conditions;
 use crate::incident::Incidents;
 use crate::occupancy::{Cause, Maintenance, Occupancy, Stated};
 use crate::window::{Growth, Share};
-
-/// Cards whose conditions are kept after they left, oldest forgotten first.
-pub const SHELF_MAX: usize = 32;
-
-/// Occupants remembered per slot, oldest forgotten first.
-pub const OCCUPANTS_MAX: usize = 16;
 
 /// Everything the verdict remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +32,8 @@ pub struct State {
     pub sxids: BTreeMap<String, BTreeMap<u32, u64>>,
     /// Cards that left, with what stood against them.
     pub shelf: Vec<Shelved>,
+    /// Cards that were replaced, oldest first.
+    pub swaps: Vec<Swap>,
     /// Readings that could not be and were not used.
     pub implausible_total: u64,
     /// Newest kernel log record that was taken, of this boot.
@@ -77,31 +74,14 @@ impl Default for Judged {
 /// The reason before the first complete look.
 pub(crate) const NOT_YET: &str = "not judged yet";
 
-/// A card that was in a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Occupant {
-    /// Its serial number.
-    pub serial: String,
-    /// First seen there, milliseconds since 1970.
-    pub since_unix_ms: u64,
-}
-
-/// A card that left, and what stood against it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shelved {
-    /// Its serial number.
-    pub serial: String,
-    /// What stood against it.
-    #[serde(deserialize_with = "crate::condition::read_known")]
-    pub conditions: Vec<Condition>,
-}
-
 /// What is remembered of one GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gpu {
     /// Cards that have been in this slot, the present one last.
     pub occupants: Vec<Occupant>,
+    /// The present card is going to be swapped.
+    pub declared: Option<Declared>,
     /// What stands against it.
     pub conditions: Conditions,
     /// Its verdict, and why.
@@ -148,7 +128,7 @@ impl State {
 impl Gpu {
     /// Serial number of the present card, once it was read.
     pub fn serial(&self) -> Option<&str> {
-        self.occupants.last().map(|occupant| occupant.serial.as_str())
+        self.occupants.last().and_then(|occupant| occupant.card.serial.as_deref())
     }
 }
 

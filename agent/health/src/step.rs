@@ -1,11 +1,12 @@
 //! One step: from what is remembered and what is seen to what changed.
 
+use crate::cards;
 use crate::catalogue::Code;
 use crate::clock::{Now, SECOND_MS};
 use crate::condition::{Advised, Finding, cut};
 use crate::incident::{Incident, Told, XidReport};
 use crate::rules::{Around, judge_gpu, judge_node};
-use crate::state::{Gpu, Occupant, Recovery, SHELF_MAX, Shelved, State};
+use crate::state::{Gpu, Recovery, State};
 use crate::transition::{ClearedBy, Transition};
 use crate::verdict;
 use crate::view::{GpuView, Gpus, NodeView};
@@ -156,7 +157,7 @@ fn look(state: &mut State, node: &NodeView<'_>, gpus: &dyn Gpus, now: Now, out: 
         state.gpus.push(Gpu::default());
         state.revision += 1;
     }
-    seat(state, gpus, now, out);
+    cards::seat(state, gpus, now, out);
     let sample_is_new = state.judged_sample_boot_ms != node.sampled_boot_ms;
     state.judged_sample_boot_ms = node.sampled_boot_ms;
     let mut around = Around::default();
@@ -201,7 +202,8 @@ fn watch_clock(state: &mut State, now: Now, out: &mut Vec<Transition>) {
     let offset_ms = now.offset_ms();
     let Some(before_ms) = state.clock_offset_ms.replace(offset_ms) else { return };
     let by_ms = offset_ms.saturating_sub(before_ms);
-    if by_ms < 0 {
+    // Also where it went forward: it may have gone further in between, and been set back by less.
+    if by_ms != 0 {
         state.conditions.clock_set_back(now);
         for gpu in &mut state.gpus {
             gpu.conditions.clock_set_back(now);
@@ -229,44 +231,6 @@ fn latch_entry(state: &mut State, code: Code, detail: impl FnOnce() -> String, n
         lasts: Lasts::Minutes(minutes),
     };
     state.conditions.latch((code, 0, None), advised, detail, now);
-}
-
-/// Notes which card sits in which slot; a card takes its own history with it.
-fn seat(state: &mut State, gpus: &dyn Gpus, now: Now, out: &mut Vec<Transition>) {
-    let moved = |gpu: &Gpu, serial: Option<&str>| serial.is_some_and(|serial| gpu.serial() != Some(serial));
-    if !(0..gpus.count()).any(|at| moved(&state.gpus[at], gpus.gpu(at).serial)) {
-        return;
-    }
-    state.revision += 1;
-    // All leave before the first one arrives: two cards may have changed places.
-    for at in 0..gpus.count() {
-        let GpuView { slot, serial, .. } = gpus.gpu(at);
-        let gpu = &mut state.gpus[at];
-        let Some(before) = gpu.serial().filter(|_| moved(gpu, serial)).map(str::to_owned) else { continue };
-        let of_card = gpu.conditions.leave(Some(slot), out);
-        state.shelf.retain(|shelved| shelved.serial != before);
-        if !of_card.is_empty() {
-            if state.shelf.len() >= SHELF_MAX {
-                state.shelf.remove(0);
-            }
-            state.shelf.push(Shelved { serial: before.clone(), conditions: of_card });
-        }
-        gpu.memory = crate::state::Memory::default();
-        gpu.links_seen = 0;
-        gpu.retired.clear();
-        out.push(Transition::CardChanged { slot, from: before, to: serial.unwrap_or("").to_owned() });
-    }
-    for at in 0..gpus.count() {
-        let gpu = &mut state.gpus[at];
-        let Some(serial) = gpus.gpu(at).serial.filter(|serial| moved(gpu, Some(serial))) else { continue };
-        if let Some(known) = state.shelf.iter().position(|shelved| shelved.serial == serial) {
-            gpu.conditions.arrive(state.shelf.remove(known).conditions, now);
-        }
-        if gpu.occupants.len() >= crate::state::OCCUPANTS_MAX {
-            gpu.occupants.remove(0);
-        }
-        gpu.occupants.push(Occupant { serial: serial.to_owned(), since_unix_ms: now.unix_ms });
-    }
 }
 
 /// Credits the time since the last look to the state that held.

@@ -3,6 +3,7 @@
 use rackmark_model::{GpuState, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::cards::Card;
 use crate::condition::Condition;
 use crate::incident::Incident;
 use crate::occupancy::Cause;
@@ -21,8 +22,8 @@ pub enum ClearedBy {
     Acknowledged,
     /// Nothing more of the kind came.
     Expired,
-    /// The card is another one.
-    Replaced,
+    /// The card was taken out.
+    Removed,
 }
 
 impl ClearedBy {
@@ -34,7 +35,7 @@ impl ClearedBy {
             Self::GpuReset => "gpu_reset",
             Self::Acknowledged => "acknowledged",
             Self::Expired => "expired",
-            Self::Replaced => "replaced",
+            Self::Removed => "removed",
         }
     }
 }
@@ -121,10 +122,30 @@ pub enum Transition {
     CardChanged {
         /// Which slot.
         slot: u8,
-        /// Serial number before.
-        from: String,
-        /// Serial number now.
-        to: String,
+        /// The card before.
+        from: Card,
+        /// The card now.
+        to: Card,
+        /// The ticket it was declared under.
+        ticket: Option<String>,
+    },
+    /// A card that was in another slot is in this one.
+    CardMoved {
+        /// Which slot.
+        slot: u8,
+        /// The slot that it was seen in last.
+        from_slot: u8,
+    },
+    /// Somebody said that the card in a slot is, or was, swapped.
+    SwapDeclared {
+        /// Which slot.
+        slot: u8,
+        /// The ticket.
+        ticket: String,
+        /// Who said so.
+        by: String,
+        /// Until when it counts, milliseconds since 1970.
+        until_unix_ms: u64,
     },
     /// Maintenance began.
     MaintenanceStarted {

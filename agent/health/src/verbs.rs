@@ -1,5 +1,6 @@
 //! What people and lease sources may change: acknowledgements, maintenance, drains, leases.
 
+use crate::cards;
 use crate::clock::Now;
 use crate::condition::Acknowledged;
 use crate::occupancy::{Drained, Lease, Maintenance, Refusal, check_until, check_words, may_lease};
@@ -57,6 +58,17 @@ pub enum Verb<'a> {
     LeaseEnd {
         /// Name of the lease.
         id: &'a str,
+    },
+    /// The card in a slot is going to be swapped, or was.
+    Swap {
+        /// Which GPU.
+        slot: u8,
+        /// The ticket.
+        ticket: &'a str,
+        /// Until when the word counts, milliseconds since 1970.
+        until_unix_ms: u64,
+        /// Who or what tested the card that is there now.
+        tested_by: Option<&'a str>,
     },
 }
 
@@ -134,6 +146,9 @@ pub fn carry_out(
             if !any {
                 return Err(Refusal::NoLease(id.to_owned()));
             }
+        }
+        Verb::Swap { slot, ticket, until_unix_ms, tested_by } => {
+            cards::declare(state, slot, (ticket, until_unix_ms), tested_by, by, now, out)?;
         }
     }
     state.revision += 1;

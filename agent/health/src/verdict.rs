@@ -29,6 +29,7 @@ pub(crate) fn expire(state: &mut State, now: Now, out: &mut Vec<Transition>) {
             gpu.occupancy.maintenance = None;
             out.push(Transition::MaintenanceEnded { slot: Some(slot) });
         }
+        gpu.declared.take_if(|declared| declared.until_unix_ms <= now.unix_ms);
         let ended = |until: Option<u64>| until.is_some_and(|until| until <= now.unix_ms);
         if gpu.occupancy.lease.as_ref().is_some_and(|lease| ended(lease.until_unix_ms))
             && let Some(lease) = gpu.occupancy.lease.take()
@@ -183,6 +184,9 @@ fn of_gpu<'a>(
     }
     if gpu.memory.settling {
         return (Verdict::Unknown, Why::Words("still settling after the boot"));
+    }
+    if let Some(worst) = worst.filter(|one| one.effect == Effect::Unknown) {
+        return (Verdict::Unknown, Why::Condition(worst));
     }
     if let Some(worst) = worst.filter(|one| one.effect == Effect::Drain) {
         return (Verdict::Draining, Why::Condition(worst));

@@ -25,6 +25,8 @@ pub struct GpuView<'a> {
     pub slot: u8,
     /// Serial number, once it was read: names the card.
     pub serial: Option<&'a str>,
+    /// UUID, once it was read: names a card that has no serial number.
+    pub uuid: Option<&'a str>,
     /// How it stands.
     pub standing: Standing<'a>,
     /// Newest fast readings.

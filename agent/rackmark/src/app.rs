@@ -93,6 +93,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state.clone(), machine));
     let machine_changed = Arc::new(Notify::new());
     let observer = History::new(keeper.clone(), Narrator::new(feed.clone()));
+    let observer = Noticing::new(looking.due.clone(), observer);
     let mut announcer = Announcer::new(roster.clone(), observer.clone());
     announcer.announce(|roster, now, changes| roster.tell(Input::Begin { boot_id: &boot_id }, now, changes));
 
@@ -124,7 +125,6 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         state_dir: config.state_dir.clone(),
         reading: Arc::new(tokio::sync::Semaphore::new(1)),
     });
-    let observer = Noticing::new(looking.due.clone(), observer);
     let sampling = Sampling::new(config_now.clone(), roster.clone(), observer, requested);
 
     let mut tasks = JoinSet::new();

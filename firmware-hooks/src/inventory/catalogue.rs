@@ -41,6 +41,8 @@ sources! {
     Nvml = "NVML, through the sampler",
     /// The file that NVML is.
     Library = "the library's file",
+    /// What people told the agent.
+    Declared = "`rackmark swap`",
 }
 
 /// One field of one kind of part.
@@ -264,6 +266,11 @@ fields! {
     }
     Driver Library {
         "nvml_library_sha256", "SHA-256", "libnvidia-ml.so.1", "Digest of the NVML library.";
+    }
+    Swap Declared {
+        "removed_uuid", "UUID", "the card when it was declared", "UUID of a card that was taken out, or is going to be.";
+        "removed_serial", "text", "the card when it was declared", "Its serial number.";
+        "ticket", "text", "--ticket", "The ticket that explains it.";
     }
 }
 

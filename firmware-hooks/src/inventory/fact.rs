@@ -73,6 +73,8 @@ components! {
     Kernel = "kernel",
     /// A driver that is not part of the kernel.
     Driver = "driver",
+    /// A card that was taken out, or is going to be: somebody said so.
+    Swap = "swap",
 }
 
 /// One thing that a server is.

@@ -13,7 +13,8 @@ use super::file;
 use super::finding::{FINDINGS_MAX, Finding, FindingCode};
 use super::gpu::DRIVER;
 use super::pci::sysfs_name;
-use super::{bmc, cpu, gpu, kernel, mounts, nic, nvme, pci, rdma, smbios, tpm, uefi};
+use super::swap::DeclaredSwap;
+use super::{bmc, cpu, gpu, kernel, mounts, nic, nvme, pci, rdma, smbios, swap, tpm, uefi};
 
 /// Where a machine is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Given<'a> {
     pub nvml: Nvml<'a>,
     /// The file that NVML is.
     pub nvml_library: Option<&'a Path>,
+    /// Cards that somebody said were taken out.
+    pub swaps: &'a [DeclaredSwap],
 }
 
 /// What a machine is.
@@ -115,6 +118,7 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
     kernel::read(proc, sysfs, &mut facts);
     bmc::read(sysfs, &mut facts);
     nvme::read(sysfs, &mut facts);
+    swap::put(given.swaps, &mut facts);
 
     let devices = pci::devices(sysfs);
     pci::read(sysfs, &devices, &mut facts);
@@ -206,7 +210,7 @@ mod tests {
             let roots = Roots { sysfs: self.tree.path().to_owned(), proc: self.tree.path().join("proc") };
             let nvml = Nvml { answers: true, driver_version: None, gpus: &gpus };
             let library = self.tree.path().join("libnvidia-ml.so.1");
-            gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: Some(&library) })
+            gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: Some(&library), swaps: &[] })
         }
     }
 

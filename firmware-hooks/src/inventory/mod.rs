@@ -28,6 +28,7 @@ mod nvme;
 mod pci;
 mod rdma;
 mod smbios;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod tpm;
@@ -42,3 +43,4 @@ pub use gather::{Given, Inventory, Nvml, Roots, Tables, gather};
 pub use gpu::ProcGpu;
 pub use mounts::Mount;
 pub use pci::PciDevice;
+pub use swap::DeclaredSwap;

@@ -21,5 +21,6 @@ mod operations;
 mod page;
 mod pause;
 mod service;
+mod swap;
 mod tpm;
 mod web_config;

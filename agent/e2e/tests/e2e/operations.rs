@@ -18,7 +18,8 @@ use serde_json::Value as Json;
 const DASHBOARDS: [&str; 2] = ["rackmark-fleet.json", "rackmark-node.json"];
 
 /// Conditions of a GPU, by code.
-const GPU_CONDITIONS: [&str; 35] = [
+const GPU_CONDITIONS: [&str; 36] = [
+    "card_untested",
     "gpu_lost",
     "gpu_unresponsive",
     "xid",

@@ -8,6 +8,7 @@ fn effect(effect: Effect) -> &'static str {
     match effect {
         Effect::None => "none",
         Effect::Drain => "drain",
+        Effect::Unknown => "unknown",
         Effect::Unusable => "unusable",
     }
 }

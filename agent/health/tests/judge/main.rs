@@ -3,6 +3,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod cards;
 mod causes;
 mod model;
 mod occupancy;

@@ -430,6 +430,8 @@ fn check(world: &World) -> Result<(), TestCaseError> {
             .chain(of_node)
             .any(|one| one.counts() && one.effect == Effect::Unusable);
         prop_assert_eq!(gpu.verdict.verdict == Verdict::Unusable, unusable);
+        let untested = gpu.conditions.all().iter().any(|one| one.code == Code::CardUntested);
+        prop_assert!(!untested || matches!(gpu.verdict.verdict, Verdict::Unknown | Verdict::Unusable));
         let known = matches!(
             card.standing,
             Standing::Answering | Standing::Slow | Standing::Absent(NoData::Suspended)

@@ -20,6 +20,7 @@ pub const DAY: u64 = 24 * HOUR;
 /// One GPU and what it would answer.
 pub struct Card {
     pub serial: Option<String>,
+    pub uuid: Option<String>,
     pub standing: Standing<'static>,
     pub fast: Fast,
     /// Slow readings, and when they were taken; `None` where there are none yet.
@@ -120,6 +121,7 @@ impl Card {
         inventory.fabric_health = Ok(rackmark_model::Bitmask(0));
         Self {
             serial: Some(format!("165{at:07}")),
+            uuid: None,
             standing: Standing::Answering,
             fast,
             slow: Some((slow, 0)),
@@ -140,6 +142,7 @@ impl Card {
         GpuView {
             slot: u8::try_from(at).expect("a slot"),
             serial: self.serial.as_deref(),
+            uuid: self.uuid.as_deref(),
             standing: self.standing,
             fast: &self.fast,
             slow: self.slow.as_ref().map(|(slow, taken)| (slow, *taken)),

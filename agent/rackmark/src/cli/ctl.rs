@@ -80,6 +80,19 @@ enum Asked {
         #[arg(long)]
         gpu: Option<String>,
     },
+    /// The card in a slot is going to be swapped or was, or the new one was tested.
+    Swap {
+        #[arg(long)]
+        gpu: String,
+        #[arg(long)]
+        ticket: String,
+        /// For how long the word counts; the node's default, a week, if left out.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+        span: Option<Duration>,
+        /// The card that is there now was tested, by this person or test.
+        #[arg(long, value_name = "NAME")]
+        tested_by: Option<String>,
+    },
     /// Close the driver handles.
     Pause {
         #[arg(long)]
@@ -122,6 +135,9 @@ impl Asked {
             Self::LeaseEnd { id } => Verb::LeaseEnd { lease: id },
             Self::Drain { gpu, reason } => Verb::Drain { gpu, reason },
             Self::Undrain { gpu } => Verb::Undrain { gpu },
+            Self::Swap { gpu, ticket, span, tested_by } => {
+                Verb::Swap { gpu, ticket, for_ms: span.map(millis), tested_by }
+            }
             Self::Pause { gpu, span } => Verb::Pause { gpu, for_ms: millis(span) },
             Self::Resume { gpu } => Verb::Resume { gpu },
             Self::Resend { stream, epoch, from, to } => {

@@ -111,6 +111,8 @@ enum Command {
     /// Tell the agent of leases, where leases.source is not "none".
     #[command(subcommand)]
     Lease(operate::LeaseCommand),
+    /// Declare that the card in a slot is going to be swapped or was, or that the new one was tested.
+    Swap(operate::SwapOptions),
     /// Record a trace that the simulator can replay.
     Record(record::Options),
     /// Judge a recording again: what would have been said, and when.
@@ -165,6 +167,7 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Drain(options) => operate::drain(options),
         Command::Undrain(options) => operate::undrain(options),
         Command::Lease(command) => operate::lease(command),
+        Command::Swap(options) => operate::swap(options),
         Command::Record(options) => record::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Pause(options) => pause::pause(options),

@@ -1,13 +1,16 @@
 //! What people tell the agent: acknowledgements, maintenance, drains, leases.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::ConfigPath;
+use super::duration;
 use super::one_shot::print;
 use super::pause::failure;
 use super::until::{PerhapsUntil, Until};
 use crate::control::client::ask;
-use crate::control::verbs::Verb;
+use crate::control::verbs::{SWAP_DECLARED_SECS, Verb};
 use crate::exit::{Code, Failure};
 use crate::utc::Utc;
 
@@ -98,6 +101,34 @@ pub enum LeaseCommand {
         #[command(flatten)]
         config: ConfigPath,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct SwapOptions {
+    /// The GPU, by slot, UUID, serial number or PCI address.
+    #[arg(value_name = "GPU")]
+    gpu: String,
+    /// The ticket, work order or case number that explains it.
+    #[arg(long, value_name = "TICKET")]
+    ticket: String,
+    /// For how long the word counts, such as 12h or 72h; a week if left out.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse)]
+    span: Option<Duration>,
+    /// The card that is there now was tested, by this person or test: it may be used.
+    #[arg(long, value_name = "NAME", conflicts_with = "span")]
+    tested_by: Option<String>,
+    #[command(flatten)]
+    config: ConfigPath,
+}
+
+pub fn swap(options: SwapOptions) -> Result<Code, Failure> {
+    let SwapOptions { gpu, ticket, span, tested_by, config } = options;
+    let for_secs = span.map_or(SWAP_DECLARED_SECS, |span| span.as_secs());
+    let said = match &tested_by {
+        None => format!("GPU {gpu}: swap of its card is declared under {ticket}"),
+        Some(tester) => format!("GPU {gpu}: its card counts as tested by {tester}, under {ticket}"),
+    };
+    tell(&config, &Verb::Swap { gpu, ticket, for_secs, tested_by }, &said)
 }
 
 pub fn ack(options: AckOptions) -> Result<Code, Failure> {

@@ -2,17 +2,20 @@
 
 use rackmark_feed::codes::ClaimClass;
 use rackmark_feed::inventory::{Claim, Fact, Finding, Inventory as Document};
-use rackmark_firmware_hooks::inventory::Inventory;
+use rackmark_firmware_hooks::inventory::{Component, Inventory};
 use ring::digest::{SHA256, digest};
 
-/// The feed's document. Everything in it is reported: software of this host says so.
+/// The feed's document. Software of this host reports it all; what people said of swaps is declared.
 pub fn document(inventory: &Inventory) -> Document {
     let facts = inventory.facts.iter().map(|fact| Fact {
         component: fact.component.name().to_owned(),
         instance: fact.instance.clone(),
         field: fact.field.clone(),
         value: fact.value.clone(),
-        claim: Claim(ClaimClass::Reported),
+        claim: Claim(match fact.component {
+            Component::Swap => ClaimClass::Declared,
+            _ => ClaimClass::Reported,
+        }),
     });
     let findings = inventory.findings.iter().map(|finding| Finding {
         code: finding.code.name().to_owned(),

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use rackmark_firmware_hooks::inventory::{Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather};
+use rackmark_firmware_hooks::inventory::{
+    DeclaredSwap, Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather,
+};
 use rackmark_model::readings::Inventory as Readings;
 use rackmark_model::{NoData, PciAddress};
 
@@ -20,6 +22,7 @@ pub struct Look {
     answers: bool,
     driver_version: Option<String>,
     gpus: Vec<(PciAddress, Listed, Option<Readings>)>,
+    swaps: Vec<DeclaredSwap>,
 }
 
 impl Look {
@@ -34,6 +37,7 @@ impl Look {
             answers: driver.is_some() && roster.taken.is_some(),
             driver_version: driver.and_then(|driver| driver.driver_version.clone().ok()),
             gpus: roster.gpus.iter().map(|gpu| (gpu.address, listed(gpu), gpu.inventory.clone())).collect(),
+            swaps: swaps(&roster.health),
         }
     }
 
@@ -50,8 +54,23 @@ impl Look {
             .collect();
         let nvml =
             Nvml { answers: self.answers, driver_version: self.driver_version.as_deref(), gpus: &gpus };
-        gather(&self.roots, &Given { tables: &self.tables, nvml, nvml_library: self.library.as_deref() })
+        let nvml_library = self.library.as_deref();
+        gather(&self.roots, &Given { tables: &self.tables, nvml, nvml_library, swaps: &self.swaps })
     }
+}
+
+/// What was declared, whether it was seen to happen already or not; oldest first, so that the newest counts.
+fn swaps(judged: &rackmark_health::State) -> Vec<DeclaredSwap> {
+    let seen = judged.swaps.iter().filter_map(|swap| Some((&swap.removed, swap.ticket.as_ref()?)));
+    let announced = judged.gpus.iter().filter_map(|gpu| gpu.declared.as_ref());
+    let announced = announced.map(|declared| (&declared.card, &declared.ticket));
+    seen.chain(announced)
+        .map(|(card, ticket)| DeclaredSwap {
+            removed_uuid: card.uuid.clone(),
+            removed_serial: card.serial.clone(),
+            ticket: ticket.clone(),
+        })
+        .collect()
 }
 
 fn listed(gpu: &Gpu) -> Listed {

@@ -1,14 +1,16 @@
-//! Notices that NVML says something else of a GPU than before.
+//! Notices that NVML says something else of a GPU than before, or somebody of its card.
 
 use std::sync::Arc;
 
+use rackmark_health::Transition;
 use rackmark_model::ipc::SamplerReport;
 use tokio::sync::Notify;
 
 use crate::sampling::roster::{Change, Roster};
 use crate::sampling::task::Observer;
 
-/// An observer that asks for a new look where a GPU's inventory changed, for another one.
+/// An observer that asks for a new look where a GPU's inventory changed or a swap was declared, for another one.
+#[derive(Clone)]
 pub struct Noticing<O> {
     due: Arc<Notify>,
     next: O,
@@ -23,7 +25,14 @@ impl<O> Noticing<O> {
 
 impl<O: Observer> Observer for Noticing<O> {
     fn reported(&mut self, roster: &Roster, report: Option<&SamplerReport>, changes: &[Change]) {
-        if changes.iter().any(|change| matches!(change, Change::Inventory { .. })) {
+        let news = |change: &Change| {
+            matches!(
+                change,
+                Change::Inventory { .. }
+                    | Change::Health(Transition::SwapDeclared { .. } | Transition::CardChanged { .. })
+            )
+        };
+        if changes.iter().any(news) {
             self.due.notify_one();
         }
         self.next.reported(roster, report, changes);

@@ -23,6 +23,7 @@ pub use leases::watch as watch_leases;
 
 use crate::config::{Config, LeaseSource};
 use crate::sampling::roster::{Change, Gpu, Roster, Standing};
+use crate::utc::Utc;
 
 /// `nvmlEventTypeGpuRecoveryAction` (NVML 13): the driver's recovery action changed, the data is the new one.
 const RECOVERY_ACTION_EVENT: u64 = 0x8000;
@@ -93,6 +94,7 @@ impl Gpus for Seen<'_> {
         GpuView {
             slot: gpu.identity.slot,
             serial: gpu.identity.serial.as_deref(),
+            uuid: gpu.identity.uuid.as_deref(),
             standing: match &gpu.standing {
                 Standing::Answering => Stands::Answering,
                 Standing::Slow => Stands::Slow,
@@ -273,7 +275,17 @@ pub fn words(transition: &Transition) -> String {
             format!("wall clock was set by {:.1} s", *by_ms as f64 / 1000.0)
         }
         Transition::KernelLogLost { records } => format!("{records} kernel log records were lost"),
-        Transition::CardChanged { from, to, .. } => format!("card {to} in the place of card {from}"),
+        Transition::CardChanged { from, to, ticket, .. } => {
+            let word = match ticket {
+                Some(ticket) => format!("ticket {ticket}"),
+                None => "nobody declared it".to_owned(),
+            };
+            format!("card {} in the place of card {}; {word}", to.name(), from.name())
+        }
+        Transition::CardMoved { from_slot, .. } => format!("the card was in slot {from_slot} before"),
+        Transition::SwapDeclared { ticket, by, until_unix_ms, .. } => {
+            format!("swap declared by {by}, ticket {ticket}, until {}", Utc(*until_unix_ms))
+        }
         Transition::MaintenanceStarted { reason, .. } => format!("maintenance begins: {reason}"),
         Transition::MaintenanceEnded { .. } => "maintenance ended".to_owned(),
         Transition::LeaseStarted { lease, .. } => format!("lease {lease} begins"),
@@ -298,6 +310,8 @@ pub fn slot_of(transition: &Transition) -> Option<u8> {
         | Transition::Acknowledged { slot, .. } => *slot,
         Transition::State { slot, .. }
         | Transition::CardChanged { slot, .. }
+        | Transition::CardMoved { slot, .. }
+        | Transition::SwapDeclared { slot, .. }
         | Transition::LeaseStarted { slot, .. }
         | Transition::LeaseEnded { slot, .. } => Some(*slot),
         Transition::SxId { .. } | Transition::ClockStepped { .. } | Transition::KernelLogLost { .. } => None,
@@ -316,7 +330,9 @@ pub const fn kind_of(transition: &Transition) -> &'static str {
         Transition::State { .. } => "state",
         Transition::ClockStepped { .. } => "clock_stepped",
         Transition::KernelLogLost { .. } => "kernel_log_lost",
-        Transition::CardChanged { .. } => "card_changed",
+        Transition::CardChanged { .. } => "card_replaced",
+        Transition::CardMoved { .. } => "card_moved",
+        Transition::SwapDeclared { .. } => "swap_declared",
         Transition::MaintenanceStarted { .. } => "maintenance_started",
         Transition::MaintenanceEnded { .. } => "maintenance_ended",
         Transition::LeaseStarted { .. } => "lease_started",

@@ -438,12 +438,7 @@ impl Feed {
             Change::Absent { slot, why: NoData::GpuLost } => (EventKind::GpuLost, Some(*slot), now),
             Change::Absent { slot, why: NoData::Suspended } => (EventKind::GpuSuspended, Some(*slot), now),
             Change::Absent { slot, why: NoData::HandedOver } => (EventKind::GpuHandedOver, Some(*slot), now),
-            Change::Health(transition) => {
-                if let Some((kind, slot, at)) = health::event(transition, now) {
-                    self.event(kind, at, slot, roster);
-                }
-                return;
-            }
+            Change::Health(transition) => health::event(transition, now),
             Change::Slow { slot } => {
                 if let Some(document) = roster.gpu(*slot).and_then(|gpu| encode::slow(gpu, &self.ids)) {
                     for part in document.split(0) {

@@ -13,7 +13,7 @@ const CONDITIONS_ROOM: usize = 16 * 1024;
 
 /// The event of a transition, its GPU, and when it happened (milliseconds since 1970); `now_unix_ms` where
 /// the transition does not say.
-pub fn event(transition: &Transition, now_unix_ms: u64) -> Option<(EventKind, Option<u8>, u64)> {
+pub fn event(transition: &Transition, now_unix_ms: u64) -> (EventKind, Option<u8>, u64) {
     let (kind, slot, at) = match transition {
         Transition::Raised { slot, condition: one } => {
             (EventKind::ConditionRaised { condition: condition(one) }, *slot, now_unix_ms)
@@ -73,10 +73,27 @@ pub fn event(transition: &Transition, now_unix_ms: u64) -> Option<(EventKind, Op
             let kind = EventKind::Acknowledged { code: cut(code), key: *key, by: cut(by) };
             (kind, *slot, now_unix_ms)
         }
-        // The serial numbers in the inventory say it.
-        Transition::CardChanged { .. } => return None,
+        Transition::CardChanged { slot, from, to, ticket } => {
+            let text = |text: &Option<String>| text.as_deref().map(cut);
+            let kind = EventKind::CardReplaced {
+                old_uuid: text(&from.uuid),
+                old_serial: text(&from.serial),
+                new_uuid: text(&to.uuid),
+                new_serial: text(&to.serial),
+                ticket: text(ticket),
+            };
+            (kind, Some(*slot), now_unix_ms)
+        }
+        Transition::CardMoved { slot, from_slot } => {
+            (EventKind::CardMoved { from_slot: *from_slot }, Some(*slot), now_unix_ms)
+        }
+        Transition::SwapDeclared { slot, ticket, by, until_unix_ms } => {
+            let kind =
+                EventKind::SwapDeclared { ticket: cut(ticket), by: cut(by), expires_unix_ms: *until_unix_ms };
+            (kind, Some(*slot), now_unix_ms)
+        }
     };
-    Some((kind, slot, at))
+    (kind, slot, at)
 }
 
 /// What stands, as extensions of the operator's capacity; the others are cut from it.
@@ -177,7 +194,7 @@ const fn cleared_by(by: health::ClearedBy) -> feed::ClearedBy {
         health::ClearedBy::GpuReset => feed::ClearedBy::GpuReset,
         health::ClearedBy::Acknowledged => feed::ClearedBy::Acknowledged,
         health::ClearedBy::Expired => feed::ClearedBy::Expired,
-        health::ClearedBy::Replaced => feed::ClearedBy::Replaced,
+        health::ClearedBy::Removed => feed::ClearedBy::Removed,
     }
 }
 

@@ -433,6 +433,13 @@ fn take_inventory(gpu: &mut Gpu, new: &GpuInventory, changes: &mut Vec<Change>) 
             *old = Some(text.clone());
         }
     };
+    // Nothing that the card before was called is said of another one.
+    if let (Some(before), Ok(uuid)) = (&gpu.identity.uuid, &new.inventory.uuid)
+        && before != uuid
+    {
+        gpu.identity.serial = None;
+        gpu.identity.name = None;
+    }
     keep(&mut gpu.identity.uuid, &new.inventory.uuid);
     keep(&mut gpu.identity.serial, &new.inventory.serial);
     keep(&mut gpu.identity.name, &new.inventory.name);

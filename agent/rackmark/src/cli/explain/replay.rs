@@ -204,6 +204,7 @@ impl Gpus for All<'_> {
         GpuView {
             slot: at as u8,
             serial: seen.serial.as_deref(),
+            uuid: seen.inventory.uuid.as_deref().ok(),
             standing: match seen.absent {
                 None => Standing::Answering,
                 // At the start, a call that is out may still come back.

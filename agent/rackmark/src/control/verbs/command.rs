@@ -5,7 +5,7 @@ use std::time::Duration;
 use rackmark_feed::Verb as Asked;
 use rackmark_health::Code;
 
-use super::{Verb, Verbs};
+use super::{SWAP_DECLARED_SECS, Verb, Verbs};
 use crate::publish::inbox::Carrier;
 
 impl Carrier for Verbs {
@@ -43,12 +43,15 @@ fn of_command(asked: &Asked) -> Option<Verb> {
         Asked::Undrain { gpu } => Verb::Undrain { gpu },
         Asked::Pause { gpu, for_ms } => Verb::Pause { gpu, for_secs: for_ms.div_ceil(1000) },
         Asked::Resume { gpu } => Verb::Resume { gpu },
+        Asked::Swap { gpu, ticket, for_ms, tested_by } => {
+            let for_secs = for_ms.map_or(SWAP_DECLARED_SECS, |for_ms| for_ms.div_ceil(1000));
+            Verb::Swap { gpu, ticket, for_secs, tested_by }
+        }
         Asked::Resend { .. }
         | Asked::Attest { .. }
         | Asked::Activate { .. }
         | Asked::Fetch { .. }
         | Asked::Accepted { .. }
-        | Asked::Swap { .. }
         | Asked::Unrecognised { .. } => return None,
     })
 }

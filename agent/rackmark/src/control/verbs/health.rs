@@ -6,6 +6,7 @@ use rackmark_health::{Code, Refusal, WORDS_BYTES_MAX};
 use serde_json::{Value as Json, json};
 
 use super::{Verb, Verbs, which};
+use crate::clock;
 use crate::sampling::roster::Roster;
 
 impl Verbs {
@@ -63,6 +64,12 @@ fn health_verb<'a>(verb: &'a Verb, roster: &Roster) -> Result<rackmark_health::V
             Wanted::LeaseStart { slot, id: lease, reserved: *reserved, until_unix_ms: *until_unix_ms }
         }
         Verb::LeaseEnd { lease } => Wanted::LeaseEnd { id: lease },
+        Verb::Swap { ticket, for_secs, tested_by, .. } => Wanted::Swap {
+            slot: slot.ok_or("a swap names its GPU")?,
+            ticket,
+            until_unix_ms: clock::unix_ms().saturating_add(for_secs.saturating_mul(1000)),
+            tested_by: tested_by.as_deref(),
+        },
         Verb::Status
         | Verb::Inventory
         | Verb::Check { .. }
@@ -85,7 +92,7 @@ fn gpu_of(verb: &Verb) -> Option<&str> {
         | Verb::Resume { gpu }
         | Verb::History { gpu, .. }
         | Verb::Check { gpu } => gpu.as_deref(),
-        Verb::LeaseStart { gpu, .. } => Some(gpu),
+        Verb::LeaseStart { gpu, .. } | Verb::Swap { gpu, .. } => Some(gpu),
         Verb::LeaseEnd { .. } | Verb::Status | Verb::Inventory => None,
     }
 }

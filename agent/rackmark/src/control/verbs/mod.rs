@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::config::Config;
-use crate::inventory::SharedInventory;
+use crate::inventory::{Noticing, SharedInventory};
 use crate::judging::{Announcer, History};
 use crate::publish::feed::SharedFeed;
 use crate::publish::mqtt::PublisherStats;
@@ -32,6 +32,9 @@ pub use status::{condition_json, gpu_json, insert};
 
 /// Longest pause, so that a forgotten one ends: a day.
 pub const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a declared swap counts where nothing else is said: work orders are done within the week (ours).
+pub const SWAP_DECLARED_SECS: u64 = 7 * 24 * 3600;
 
 /// A request as it stands on the socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +105,17 @@ pub enum Verb {
         /// Name of the lease.
         lease: String,
     },
+    /// The card in a slot is going to be swapped, or was.
+    Swap {
+        /// Slot, UUID, serial number or PCI address.
+        gpu: String,
+        /// The ticket.
+        ticket: String,
+        /// For how long the word counts.
+        for_secs: u64,
+        /// Who or what tested the card that is there now.
+        tested_by: Option<String>,
+    },
     /// What happened, newest last.
     History {
         /// Slot, UUID, serial number or PCI address, as they were then; everything where absent.
@@ -153,7 +167,7 @@ pub struct Verbs {
 }
 
 /// What people change, and whoever is told of it.
-pub type People = Announcer<History<Narrator<SharedFeed>>>;
+pub type People = Announcer<Noticing<History<Narrator<SharedFeed>>>>;
 
 impl Verbs {
     /// Carries out one verb for `by`, whose name is asked for only where it is kept.

@@ -98,7 +98,7 @@ fn judged_json(gpu: &Gpu, roster: &Roster) -> Json {
     shown["occupants"] = judged
         .occupants
         .iter()
-        .map(|card| json!({ "serial": card.serial, "since_unix_ms": card.since_unix_ms }))
+        .map(|card| json!({ "serial": card.card.serial, "uuid": card.card.uuid, "since_unix_ms": card.since_unix_ms }))
         .collect();
     let counts = judged.incidents.counts.iter();
     shown["xids"] = counts
