@@ -69,6 +69,8 @@ components! {
     Rdma = "rdma",
     /// The baseboard management controller.
     Bmc = "bmc",
+    /// A piece of firmware, as the baseboard management controller lists it.
+    Firmware = "firmware",
     /// The kernel of the operating system.
     Kernel = "kernel",
     /// A driver that is not part of the kernel.

@@ -53,6 +53,8 @@ pub struct Given<'a> {
     pub nvml: Nvml<'a>,
     /// The file that NVML is.
     pub nvml_library: Option<&'a Path>,
+    /// What the BMC says over Redfish, nothing where none is configured; absent while it could not be asked.
+    pub redfish: Option<&'a [Fact]>,
 }
 
 /// What a machine is.
@@ -138,6 +140,13 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
             hidden(Source::Nvml, Some(sysfs_name(device.address)));
         }
     }
+    // Last, so that a BMC that says too much displaces nothing.
+    match given.redfish {
+        Some(said) => said.iter().for_each(|fact| {
+            facts.put(fact.component, &fact.instance, &fact.field, &fact.value);
+        }),
+        None => hidden(Source::Redfish, None),
+    }
     let (facts, left_out) = facts.finish();
     let key = (Component::Driver, DRIVER, "version");
     let module = facts.iter().find(|fact| fact.key() == key).map(|fact| fact.value.as_str());
@@ -184,6 +193,7 @@ mod tests {
         tree: Tree,
         tables: Tables,
         readings: Option<Readings>,
+        redfish: Option<Vec<Fact>>,
     }
 
     impl Machine {
@@ -197,7 +207,7 @@ mod tests {
             };
             let mut readings = Readings::absent(NoData::NotSupported);
             readings.serial = Ok("165001".to_owned());
-            Self { tree, tables, readings: Some(readings) }
+            Self { tree, tables, readings: Some(readings), redfish: Some(Vec::new()) }
         }
 
         fn gather(&self) -> Inventory {
@@ -206,7 +216,15 @@ mod tests {
             let roots = Roots { sysfs: self.tree.path().to_owned(), proc: self.tree.path().join("proc") };
             let nvml = Nvml { answers: true, driver_version: None, gpus: &gpus };
             let library = self.tree.path().join("libnvidia-ml.so.1");
-            gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: Some(&library) })
+            gather(
+                &roots,
+                &Given {
+                    tables: &self.tables,
+                    nvml,
+                    nvml_library: Some(&library),
+                    redfish: self.redfish.as_deref(),
+                },
+            )
         }
     }
 
@@ -231,6 +249,22 @@ mod tests {
         assert_eq!(now.since(&before), []);
         assert_eq!(now.facts, before.facts);
         assert_eq!(machine.gather().since(&now), []);
+    }
+
+    #[test]
+    fn what_the_bmc_says_is_kept_while_it_is_silent_and_goes_when_it_is_no_longer_asked() {
+        let mut machine = Machine::new();
+        let [instance, field, value] = ["1", "redfish_serial", "SN1"].map(str::to_owned);
+        let said = vec![Fact { component: Component::System, instance, field, value }];
+        machine.redfish = Some(said.clone());
+        let before = machine.gather();
+        assert!(before.facts.contains(&said[0]));
+        machine.redfish = None;
+        let mut silent = machine.gather();
+        assert!(!silent.facts.contains(&said[0]));
+        assert_eq!((silent.since(&before), &silent.facts), (Vec::new(), &before.facts));
+        machine.redfish = Some(Vec::new());
+        assert_eq!(machine.gather().since(&silent).len(), 1, "gone");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rackmark_feed::body::evidence::{ACTIVATION, activation_proof};
 use rackmark_feed::inventory::{Claim, Fact, Inventory};
 use rackmark_feed::{
     ArtefactRef, Body, ClaimClass, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource,
-    IdentityClass, NodeId, Verb,
+    IdentityClass, NodeId, Verb, limits,
 };
 use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
 use tokio::sync::{Notify, mpsc, watch};
@@ -16,9 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use super::accepted::AcceptedBy;
 use super::artefacts::Artefacts;
 use super::asked::Ask;
+use super::components;
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
+use crate::bmc::Turn;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
@@ -47,6 +49,8 @@ pub struct Sources {
     pub roster: SharedRoster,
     /// What is known of the machine.
     pub inventory: SharedInventory,
+    /// Whose turn it is to ask the BMC.
+    pub bmc: Turn,
     /// Something about the machine is another than before.
     pub changed: Arc<Notify>,
     /// What outlives a restart.
@@ -169,7 +173,7 @@ impl Attester {
     async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
         let cause = occasion.cause;
         let verifier = occasion.freshness.verifier.clone();
-        let evidence = self.make(occasion).await?;
+        let evidence = self.make(occasion, false).await?;
         let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
         let sent = self
             .sources
@@ -181,9 +185,17 @@ impl Attester {
         Ok(())
     }
 
-    /// Puts the claim together and has the TPM sign it.
-    async fn make(&mut self, occasion: Occasion) -> Result<Evidence, TpmLinkError> {
-        let parts = self.parts();
+    /// Puts the claim together and has the TPM sign it. Components are asked for whoever wants to wait for them.
+    async fn make(&mut self, occasion: Occasion, devices: bool) -> Result<Evidence, TpmLinkError> {
+        let mut parts = self.parts();
+        if devices {
+            let room = limits::DEVICES.saturating_sub(parts.devices.len());
+            let config = self.sources.config.borrow().clone();
+            let signed =
+                components::ask(&config, &self.sources.bmc, &self.speaker, &occasion.freshness).await;
+            let signed = signed.into_iter().take(room);
+            parts.devices.extend(signed.map(|signed| components::device(&signed, &mut self.artefacts)));
+        }
         let claim = making::claim(&self.speaker, occasion, parts, clock::unix_ms());
         let qualifying = claim.qualifying_data(&self.speaker.node);
         let quote = self.quote(qualifying).await?;
@@ -273,7 +285,7 @@ impl Attester {
 
     async fn answer(&mut self, ask: &Ask) {
         match &ask.verb {
-            Verb::Attest { nonce, .. } => self.attest(ask, *nonce).await,
+            Verb::Attest { nonce, devices } => self.attest(ask, *nonce, *devices).await,
             Verb::Activate { credential_blob, encrypted_secret } => {
                 let outcome = self.activate(credential_blob, encrypted_secret).await;
                 ask.answer(outcome.map(|secret| {
@@ -306,11 +318,12 @@ impl Attester {
         }
     }
 
-    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32]) {
+    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32], devices: bool) {
         let freshness =
             Freshness { source: FreshnessSource::Nonce, verifier: ask.consumer.clone(), value: nonce };
         let previous = self.accepted.last(&ask.consumer);
-        match self.make(Occasion { cause: EvidenceCause::Request, freshness, previous }).await {
+        let occasion = Occasion { cause: EvidenceCause::Request, freshness, previous };
+        match self.make(occasion, devices).await {
             Ok(evidence) => {
                 ask.answer(Ok(Vec::new()));
                 if let Some(frame) = ask.way_back.send(Body::Evidence(evidence)) {

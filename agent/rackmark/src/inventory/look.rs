@@ -1,8 +1,11 @@
 //! One look at the machine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rackmark_firmware_hooks::inventory::{Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather};
+use rackmark_firmware_hooks::inventory::{
+    Fact, Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather,
+};
 use rackmark_model::readings::Inventory as Readings;
 use rackmark_model::{NoData, PciAddress};
 
@@ -17,19 +20,21 @@ pub struct Look {
     roots: Roots,
     tables: Tables,
     library: Option<PathBuf>,
+    redfish: Option<Arc<[Fact]>>,
     answers: bool,
     driver_version: Option<String>,
     gpus: Vec<(PciAddress, Listed, Option<Readings>)>,
 }
 
 impl Look {
-    /// Prepares a look.
-    pub fn new(config: &Config, roster: &Roster, tables: Tables) -> Self {
+    /// Prepares a look; `redfish` is what the BMC says, absent where it does not answer.
+    pub fn new(config: &Config, roster: &Roster, tables: Tables, redfish: Option<Arc<[Fact]>>) -> Self {
         let driver = roster.driver.as_ref();
         Self {
             roots: Roots { sysfs: config.sysfs_root.clone(), proc: config.proc_root.clone() },
             tables,
             library: library_path(config).1,
+            redfish,
             // Before the first sample no GPU was asked for.
             answers: driver.is_some() && roster.taken.is_some(),
             driver_version: driver.and_then(|driver| driver.driver_version.clone().ok()),
@@ -50,7 +55,8 @@ impl Look {
             .collect();
         let nvml =
             Nvml { answers: self.answers, driver_version: self.driver_version.as_deref(), gpus: &gpus };
-        gather(&self.roots, &Given { tables: &self.tables, nvml, nvml_library: self.library.as_deref() })
+        let (nvml_library, redfish) = (self.library.as_deref(), self.redfish.as_deref());
+        gather(&self.roots, &Given { tables: &self.tables, nvml, nvml_library, redfish })
     }
 }
 

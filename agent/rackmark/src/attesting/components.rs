@@ -1,0 +1,80 @@
+//! Components of the machine that sign their measurements through the BMC.
+
+use rackmark_feed::body::evidence::device_nonce;
+use rackmark_feed::{DeviceEvidence, DeviceKind, Freshness, limits};
+
+use super::artefacts::Artefacts;
+use super::making::Speaker;
+use crate::bmc::{Bmc, ComponentEvidence, Patience, Turn};
+use crate::config::Config;
+use crate::exit::chain;
+use crate::publish::encode;
+
+/// What the components sign for this occasion; none where nobody is to be asked, or the BMC does not answer.
+pub async fn ask(
+    config: &Config,
+    turn: &Turn,
+    speaker: &Speaker,
+    freshness: &Freshness,
+) -> Vec<ComponentEvidence> {
+    let Some(settings) = config.bmc.as_ref().filter(|bmc| bmc.spdm) else { return Vec::new() };
+    let bmc = Bmc::new(settings.clone(), Patience::default(), turn.clone());
+    let nonce = |id: &str| device_nonce(&freshness.value, &speaker.session, name(id));
+    bmc.signed_measurements(nonce).await.unwrap_or_else(|error| {
+        tracing::warn!(error = chain(&error), "no component signs through the BMC");
+        Vec::new()
+    })
+}
+
+/// A component as evidence names it, its parts kept.
+pub fn device(signed: &ComponentEvidence, artefacts: &mut Artefacts) -> DeviceEvidence {
+    let mut keep = |bytes: Option<&[u8]>| bytes.and_then(|bytes| artefacts.keep(bytes));
+    let report = keep(signed.measurements.as_deref().ok());
+    let chain_of = keep(signed.certificate_chain.as_deref());
+    let reason = match &signed.measurements {
+        Err(why) => chain(why),
+        Ok(_) if report.is_none() => "the measurements are too large".to_owned(),
+        Ok(_) => String::new(),
+    };
+    DeviceEvidence {
+        kind: DeviceKind::Component,
+        slot: None,
+        name: name(&signed.id).to_owned(),
+        report,
+        chain: chain_of,
+        reason: encode::cut(&reason),
+    }
+}
+
+/// What a component is called on the feed: the BMC's name for it, cut to what there is room for.
+fn name(id: &str) -> &str {
+    id.get(..id.floor_char_boundary(limits::NAME_BYTES)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bmc::NoMeasurements;
+
+    #[test]
+    fn a_component_has_its_parts_or_a_reason() {
+        let mut artefacts = Artefacts::default();
+        let id = "x".repeat(limits::NAME_BYTES + 1);
+        let signed = ComponentEvidence {
+            id: id.clone(),
+            measurements: Ok(b"signed".to_vec()),
+            certificate_chain: Some(b"chain".to_vec()),
+        };
+        let found = device(&signed, &mut artefacts);
+        assert_eq!((found.name.len(), found.reason.as_str()), (limits::NAME_BYTES, ""));
+        let report = found.report.expect("report");
+        assert!(artefacts.pieces(&report.digest).is_some() && found.chain.is_some());
+        let off = NoMeasurements::SwitchedOff;
+        let signed = ComponentEvidence { id, measurements: Err(off), certificate_chain: None };
+        let found = device(&signed, &mut artefacts);
+        assert!(found.report.is_none() && found.reason.contains("switched off"), "{}", found.reason);
+        let measurements = Ok(vec![0; limits::ARTEFACT_BYTES + 1]);
+        let signed = ComponentEvidence { id: String::new(), measurements, certificate_chain: None };
+        assert!(device(&signed, &mut artefacts).reason.contains("too large"));
+    }
+}
