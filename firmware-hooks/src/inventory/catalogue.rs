@@ -173,6 +173,7 @@ fields! {
         "driver", "text", "bus/pci/devices/*/driver", "The driver that is bound.";
         "numa_node", "number", "bus/pci/devices/*/numa_node", "The memory that is nearest.";
         "iommu_group", "number", "bus/pci/devices/*/iommu_group", "What can only be handed over together.";
+        "iommu_domain", "`DMA`, `DMA-FQ`, `identity`", "bus/pci/devices/*/iommu_group/type", "What the IOMMU does for it while the kernel has it: `identity` lets it reach all memory.";
         "slot", "text", "bus/pci/slots/*/address", "Name of the slot it sits in, or of the nearest bridge's.";
     }
     Pci Link {
@@ -268,6 +269,11 @@ fields! {
         "redfish_sku", "text", "Chassis/*, SKU", "The maker's order number.";
         "redfish_uuid", "UUID", "Chassis/*, UUID", "Its UUID.";
         "redfish_asset_tag", "text", "Chassis/*, AssetTag", "The owner's mark.";
+    }
+    Bmc Smbios {
+        "smbios_interface", "`KCS`, `SMIC`, `BT`, `SSIF`", "type 38, 04h", "How the kernel speaks to it.";
+        "smbios_ipmi_version", "major.minor", "type 38, 05h", "Version of IPMI that the firmware states.";
+        "smbios_i2c_address", "hexadecimal number", "type 38, 06h", "Its address on the management bus.";
     }
     Bmc Redfish {
         "redfish_version", "text", "service root, RedfishVersion", "Version of the protocol.";
