@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use super::accepted::AcceptedBy;
 use super::artefacts::Artefacts;
 use super::asked::Ask;
-use super::components;
+use super::components::{self, Waiting};
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
-use crate::bmc::Turn;
+use crate::bmc::{ComponentEvidence, Turn};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
@@ -103,6 +103,7 @@ impl Attester {
         // What did not work, and when it is tried again.
         let mut later: Option<(Occasion, Instant)> = None;
         let mut pause = RETRY_MIN;
+        let mut waiting = Waiting::default();
         loop {
             if let Some(occasion) = due.take() {
                 let made = tokio::select! {
@@ -134,8 +135,18 @@ impl Attester {
                     previous: None,
                 }),
                 Some(begun) = epochs.recv() => due = Some(self.for_epoch(begun)),
-                Some(ask) = asks.recv() => tokio::select! {
-                    () = self.answer(&ask) => {}
+                Some(ask) = asks.recv() => {
+                    let config = self.sources.config.borrow().clone();
+                    // A slow BMC keeps only those waiting who want to hear it.
+                    if let Err(ask) = waiting.begin(ask, &config, &self.sources.bmc, &self.speaker) {
+                        tokio::select! {
+                            () = self.answer(&ask, Vec::new()) => {}
+                            () = ended(&mut stopping) => return,
+                        }
+                    }
+                }
+                Some((ask, signed)) = waiting.next() => tokio::select! {
+                    () = self.answer(&ask, signed) => {}
                     () = ended(&mut stopping) => return,
                 },
                 () = ended(&mut stop) => return,
@@ -173,7 +184,7 @@ impl Attester {
     async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
         let cause = occasion.cause;
         let verifier = occasion.freshness.verifier.clone();
-        let evidence = self.make(occasion, false).await?;
+        let evidence = self.make(occasion, Vec::new()).await?;
         let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
         let sent = self
             .sources
@@ -185,17 +196,18 @@ impl Attester {
         Ok(())
     }
 
-    /// Puts the claim together and has the TPM sign it. Components are asked for whoever wants to wait for them.
-    async fn make(&mut self, occasion: Occasion, devices: bool) -> Result<Evidence, TpmLinkError> {
+    /// Puts the claim together, with what components signed for it, and has the TPM sign it.
+    async fn make(
+        &mut self,
+        occasion: Occasion,
+        signed: Vec<ComponentEvidence>,
+    ) -> Result<Evidence, TpmLinkError> {
+        // Components first: what is kept last is there longest, whatever a BMC sends.
+        let signed: Vec<_> =
+            signed.iter().map(|signed| components::device(signed, &mut self.artefacts)).collect();
         let mut parts = self.parts();
-        if devices {
-            let room = limits::DEVICES.saturating_sub(parts.devices.len());
-            let config = self.sources.config.borrow().clone();
-            let signed =
-                components::ask(&config, &self.sources.bmc, &self.speaker, &occasion.freshness).await;
-            let signed = signed.into_iter().take(room);
-            parts.devices.extend(signed.map(|signed| components::device(&signed, &mut self.artefacts)));
-        }
+        let room = limits::DEVICES.saturating_sub(parts.devices.len());
+        parts.devices.extend(signed.into_iter().take(room));
         let claim = making::claim(&self.speaker, occasion, parts, clock::unix_ms());
         let qualifying = claim.qualifying_data(&self.speaker.node);
         let quote = self.quote(qualifying).await?;
@@ -214,6 +226,9 @@ impl Attester {
             Vec::new()
         });
         let inventory = self.artefacts.keep(&bytes).unwrap_or_else(|| ArtefactRef::of(&[]));
+        if let Some(log) = &self.boot_log {
+            self.artefacts.still_used(log);
+        }
         let roster = self.sources.roster.read().unwrap_or_else(PoisonError::into_inner);
         let config = self.sources.config.borrow();
         Parts {
@@ -283,9 +298,10 @@ impl Attester {
         Ok(())
     }
 
-    async fn answer(&mut self, ask: &Ask) {
+    /// Answers; `signed` is what components signed for this ask.
+    async fn answer(&mut self, ask: &Ask, signed: Vec<ComponentEvidence>) {
         match &ask.verb {
-            Verb::Attest { nonce, devices } => self.attest(ask, *nonce, *devices).await,
+            Verb::Attest { nonce, .. } => self.attest(ask, *nonce, signed).await,
             Verb::Activate { credential_blob, encrypted_secret } => {
                 let outcome = self.activate(credential_blob, encrypted_secret).await;
                 ask.answer(outcome.map(|secret| {
@@ -318,12 +334,12 @@ impl Attester {
         }
     }
 
-    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32], devices: bool) {
+    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32], signed: Vec<ComponentEvidence>) {
         let freshness =
             Freshness { source: FreshnessSource::Nonce, verifier: ask.consumer.clone(), value: nonce };
         let previous = self.accepted.last(&ask.consumer);
         let occasion = Occasion { cause: EvidenceCause::Request, freshness, previous };
-        match self.make(occasion, devices).await {
+        match self.make(occasion, signed).await {
             Ok(evidence) => {
                 ask.answer(Ok(Vec::new()));
                 if let Some(frame) = ask.way_back.send(Body::Evidence(evidence)) {
@@ -358,3 +374,6 @@ fn another(state: &StateDir, found: &NodeId) -> TpmLinkError {
     let words = format!("it is another TPM: this machine is {found} from its next start on");
     TpmLinkError::Refused { fault: TpmFault::Cleared, words }
 }
+
+#[cfg(test)]
+mod tests;

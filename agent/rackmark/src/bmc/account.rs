@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use rackmark_firmware_hooks::inventory::redfish::{ResourcePath, ServiceRoot};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::client::{Client, Proof, TOKEN, basic};
 use super::error::BmcError;
@@ -19,7 +21,14 @@ use crate::exit::chain;
 /// Longest file with a name or a password.
 const FILE_BYTES_MAX: u64 = 4096;
 
+/// Pause after the account was refused: BMCs lock accounts after a few attempts, for minutes to an hour.
+pub const REFUSED: Duration = Duration::from_secs(3600);
+
+/// How long the end of a session is waited for: somebody waits for what was read in it.
+const SIGN_OUT: Duration = Duration::from_secs(10);
+
 /// A user name and its password, as the files are now.
+#[derive(PartialEq, Eq)]
 pub struct Account {
     username: String,
     password: String,
@@ -102,10 +111,14 @@ pub async fn sign_in(
 
 /// Ends a session; one that cannot be ended ends by itself on the BMC.
 pub async fn sign_out(client: &mut Client, session: Option<ResourcePath>) {
-    if let Some(session) = session
-        && let Err(error) = client.send(Method::DELETE, &session, None).await
-    {
-        tracing::debug!(error = chain(&error), "a session on the BMC is left to itself");
+    if let Some(session) = session {
+        match timeout(SIGN_OUT, client.send(Method::DELETE, &session, None)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = chain(&error), "a session on the BMC is left to itself");
+            }
+            Err(_) => tracing::debug!("a session on the BMC is left to itself: the BMC takes too long"),
+        }
     }
     client.proof = Proof::None;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{
@@ -38,7 +38,7 @@ pub struct Patience {
     pub connect: Duration,
     /// For a request, from its first byte to the last one of its answer.
     pub request: Duration,
-    /// For everything that is read in one look.
+    /// For everything that is read in one look, and for all components together.
     pub look: Duration,
     /// For a component that signs measurements.
     pub component: Duration,
@@ -270,15 +270,20 @@ async fn exchange(
 ) -> Result<Answer, BmcError> {
     sender.ready().await.map_err(|error| broke(what, error))?;
     let answer: Response<_> = sender.send_request(request).await.map_err(|error| broke(what, error))?;
-    let (head, body) = answer.into_parts();
+    let (head, mut body) = answer.into_parts();
     let too_long = || BmcError::TooLong { what: what.to_owned(), max: DOCUMENT_BYTES_MAX };
     // What says that it is too large is not read at all.
     if body.size_hint().lower() > DOCUMENT_BYTES_MAX as u64 {
         return Err(too_long());
     }
-    let body = Limited::new(body, DOCUMENT_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| if error.is::<LengthLimitError>() { too_long() } else { broke(what, error) })?;
-    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+    // Put together as it comes: a list of pieces of one byte each would take many times the document's size.
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|error| broke(what, error))?.into_data() else { continue };
+        if bytes.len() + piece.len() > DOCUMENT_BYTES_MAX {
+            return Err(too_long());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Answer { status: head.status, headers: head.headers, body: bytes.into() })
 }

@@ -89,6 +89,9 @@ pub enum BmcError {
         /// What it says.
         message: Option<String>,
     },
+    /// It refused this very account not long ago, and would lock it.
+    #[error("the BMC refused this account within the last hour and is not asked again now")]
+    Withheld,
     /// It does not do what it was asked for.
     #[error("the BMC answers {what} with {status}{}", said(message))]
     Status {
@@ -118,13 +121,22 @@ fn said(message: &Option<String>) -> String {
 }
 
 impl BmcError {
+    /// Whether it is about one document, and the others can be read: not where the connection or the session is gone.
+    pub fn is_of_one_document(&self) -> bool {
+        match self {
+            Self::NotAuthorised { status, .. } => *status != StatusCode::UNAUTHORIZED,
+            Self::Status { .. } | Self::Document { .. } | Self::Redirected { .. } => true,
+            _ => false,
+        }
+    }
+
     /// One word, for metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Authorities(_) | Self::Tls(_) | Self::Account { .. } => REASONS[0],
             Self::Connect { .. } => REASONS[1],
             Self::Handshake(_) | Self::AnotherCertificate { .. } => REASONS[2],
-            Self::NotAuthorised { .. } => REASONS[3],
+            Self::NotAuthorised { .. } | Self::Withheld => REASONS[3],
             Self::Late { .. } => REASONS[4],
             Self::Http { .. } | Self::TooLong { .. } | Self::Redirected { .. } => REASONS[5],
             Self::Status { .. } | Self::Document { .. } | Self::NotOffered(_) => REASONS[6],

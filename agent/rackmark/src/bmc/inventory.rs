@@ -1,6 +1,5 @@
 //! What the BMC says the machine is.
 
-use hyper::StatusCode;
 use rackmark_firmware_hooks::inventory::Fact;
 use rackmark_firmware_hooks::inventory::redfish::{
     Collection, Described, DocumentError, Resource, ResourcePath, ServiceRoot, firmware_inventory,
@@ -118,17 +117,9 @@ impl Reading<'_> {
     fn had<T>(&mut self, answer: Result<T, BmcError>) -> Result<Option<T>, BmcError> {
         let error = match answer {
             Ok(value) => return Ok(Some(value)),
-            Err(error) => error,
+            Err(error) if error.is_of_one_document() => error,
+            Err(error) => return Err(error),
         };
-        match &error {
-            // The session is gone: so is everything else.
-            BmcError::NotAuthorised { status: StatusCode::UNAUTHORIZED, .. } => return Err(error),
-            BmcError::NotAuthorised { .. }
-            | BmcError::Status { .. }
-            | BmcError::Document { .. }
-            | BmcError::Redirected { .. } => {}
-            _ => return Err(error),
-        }
         tracing::debug!(error = chain(&error), "a document of the BMC is skipped");
         self.skipped += 1;
         if matches!(error, BmcError::NotAuthorised { .. }) {

@@ -67,7 +67,7 @@ pub enum NoMeasurements {
     AnotherNonce,
 }
 
-/// The components that speak SPDM; how many others there are beside them.
+/// The components that speak SPDM. One whose document cannot be had is left out.
 ///
 /// # Errors
 /// [`BmcError`]; [`BmcError::NotOffered`] where the service does not know of any.
@@ -80,10 +80,19 @@ pub async fn components(client: &mut Client, root: &ServiceRoot) -> Result<Vec<C
     };
     let mut components = Vec::new();
     for at in listed {
-        let bytes = client.get(&at).await?;
-        components.push(Component::parse(&at, &bytes).map_err(|source| unusable(&at, source))?);
+        let component = match client.get(&at).await {
+            Ok(bytes) => Component::parse(&at, &bytes).map_err(|source| unusable(&at, source)),
+            Err(error) => Err(error),
+        };
+        match component {
+            Ok(component) if component.spdm => components.push(component),
+            Ok(_) => {}
+            Err(error) if error.is_of_one_document() => {
+                tracing::info!(error = chain(&error), "a component that the BMC lists is not asked");
+            }
+            Err(error) => return Err(error),
+        }
     }
-    components.retain(|component| component.spdm);
     Ok(components)
 }
 

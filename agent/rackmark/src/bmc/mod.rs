@@ -17,10 +17,10 @@ mod tls;
 use std::sync::Arc;
 
 use rackmark_firmware_hooks::inventory::redfish::{Component, ResourcePath, ServiceRoot};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use account::{Account, sign_in, sign_out};
+use account::{Account, REFUSED, sign_in, sign_out};
 use client::Client;
 pub use client::Patience;
 pub use error::{BmcError, REASONS};
@@ -32,8 +32,11 @@ pub use task::{BmcState, SharedBmc, watch};
 use crate::config::BmcSettings;
 
 /// One connection at a time, whoever asks: BMCs are small.
-#[derive(Debug, Clone, Default)]
-pub struct Turn(Arc<Mutex<()>>);
+#[derive(Clone, Default)]
+pub struct Turn(Arc<Mutex<LastRefused>>);
+
+/// The account that the BMC refused, and when; none where the newest one was let in.
+type LastRefused = Option<(Instant, Account)>;
 
 /// One BMC.
 pub struct Bmc {
@@ -70,8 +73,15 @@ impl Bmc {
     /// # Errors
     /// [`BmcError`].
     pub async fn facts(&self) -> Result<Seen, BmcError> {
-        let _turn = self.turn.0.lock().await;
-        let mut visit = self.begin().await?;
+        let mut turn = self.turn.0.lock().await;
+        let account = Account::read(&self.settings)?;
+        let seen = self.read(&account).await;
+        note(&mut turn, &seen, account);
+        seen
+    }
+
+    async fn read(&self, account: &Account) -> Result<Seen, BmcError> {
+        let mut visit = self.begin(account).await?;
         let after = self.patience.look;
         let seen = timeout(after, inventory::read(&mut visit.client, &visit.root)).await;
         visit.end().await;
@@ -79,36 +89,55 @@ impl Bmc {
     }
 
     /// Has every component that speaks SPDM sign its measurements, each with the nonce that `nonce` gives for its id,
-    /// one after the other. What there is no time for is said to be late.
+    /// one after the other. What there is no time for is said to be late: waiting for the turn, all requests and all
+    /// components have [`Patience::look`] together.
     ///
     /// # Errors
-    /// [`BmcError`] where none could be asked.
+    /// [`BmcError`] where none could be asked. An account that the BMC refused within the last hour is not tried:
+    /// strangers ask for evidence, and would lock it.
     pub async fn signed_measurements(
         &self,
         nonce: impl Fn(&str) -> [u8; 32],
     ) -> Result<Vec<ComponentEvidence>, BmcError> {
-        let _turn = self.turn.0.lock().await;
-        let mut visit = self.begin().await?;
         let until = Instant::now() + self.patience.look;
+        let late = |what: &str| BmcError::Late { what: what.to_owned(), after: self.patience.look };
+        let mut turn: MutexGuard<'_, LastRefused> =
+            timeout_at(until, self.turn.0.lock()).await.map_err(|_| late("what it was asked before"))?;
+        let account = Account::read(&self.settings)?;
+        if turn.as_ref().is_some_and(|(at, refused)| *refused == account && at.elapsed() < REFUSED) {
+            return Err(BmcError::Withheld);
+        }
         let evidence = async {
-            let late =
-                |_| BmcError::Late { what: "ComponentIntegrity".to_owned(), after: self.patience.look };
-            let components = measurements::components(&mut visit.client, &visit.root);
-            let mut evidence = Vec::new();
-            for component in timeout_at(until, components).await.map_err(late)?? {
-                let (id, own) = (component.id.clone(), nonce(&component.id));
-                let asked = measurements::measure(&mut visit.client, component, &own, &self.patience);
-                evidence.push(timeout_at(until, asked).await.unwrap_or_else(|_| ComponentEvidence {
-                    id,
-                    measurements: Err(NoMeasurements::Late(self.patience.look)),
-                    certificate_chain: None,
-                }));
-            }
-            Ok(evidence)
+            let begun = timeout_at(until, self.begin(&account)).await;
+            let mut visit = begun.map_err(|_| late("a session"))??;
+            let evidence = self.ask(&mut visit, nonce, until).await;
+            visit.end().await;
+            evidence
         };
         let evidence = evidence.await;
-        visit.end().await;
+        note(&mut turn, &evidence, account);
         evidence
+    }
+
+    async fn ask(
+        &self,
+        visit: &mut Visit,
+        nonce: impl Fn(&str) -> [u8; 32],
+        until: Instant,
+    ) -> Result<Vec<ComponentEvidence>, BmcError> {
+        let late = |_| BmcError::Late { what: "ComponentIntegrity".to_owned(), after: self.patience.look };
+        let components = measurements::components(&mut visit.client, &visit.root);
+        let mut evidence = Vec::new();
+        for component in timeout_at(until, components).await.map_err(late)?? {
+            let (id, own) = (component.id.clone(), nonce(&component.id));
+            let asked = measurements::measure(&mut visit.client, component, &own, &self.patience);
+            evidence.push(timeout_at(until, asked).await.unwrap_or_else(|_| ComponentEvidence {
+                id,
+                measurements: Err(NoMeasurements::Late(self.patience.look)),
+                certificate_chain: None,
+            }));
+        }
+        Ok(evidence)
     }
 
     /// Looks whether everything is set up, and reads no more than that takes.
@@ -127,7 +156,11 @@ impl Bmc {
             }
         };
         let Ok(root) = &examined.service else { return examined };
-        let session = match self.sign_in(&mut client, root).await {
+        let signed_in = match Account::read(&self.settings) {
+            Ok(account) => sign_in(&mut client, root, &account).await,
+            Err(error) => Err(error),
+        };
+        let session = match signed_in {
             Ok(session) => session,
             Err(error) => {
                 examined.account = Some(Err(error));
@@ -157,18 +190,19 @@ impl Bmc {
         Ok((client, root))
     }
 
-    async fn sign_in(
-        &self,
-        client: &mut Client,
-        root: &ServiceRoot,
-    ) -> Result<Option<ResourcePath>, BmcError> {
-        sign_in(client, root, &Account::read(&self.settings)?).await
-    }
-
-    async fn begin(&self) -> Result<Visit, BmcError> {
+    async fn begin(&self, account: &Account) -> Result<Visit, BmcError> {
         let (mut client, root) = self.greet().await?;
-        let session = self.sign_in(&mut client, &root).await?;
+        let session = sign_in(&mut client, &root, account).await?;
         Ok(Visit { client, root, session })
+    }
+}
+
+/// Remembers whether the account was refused. What failed before anybody looked at it says nothing.
+fn note<T>(last: &mut LastRefused, came: &Result<T, BmcError>, account: Account) {
+    match came {
+        Ok(_) => *last = None,
+        Err(BmcError::NotAuthorised { .. }) => *last = Some((Instant::now(), account)),
+        Err(_) => {}
     }
 }
 

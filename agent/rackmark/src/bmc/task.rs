@@ -7,6 +7,7 @@ use rackmark_firmware_hooks::inventory::Fact;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::account::REFUSED;
 use super::client::Patience;
 use super::error::{BmcError, REASONS};
 use super::{Bmc, Seen, Turn};
@@ -17,9 +18,6 @@ use crate::tls::FileWatch;
 
 /// Pause after the first failure; it doubles up to the time between two looks.
 const RETRY_MIN: Duration = Duration::from_secs(30);
-
-/// Pause after the account was refused: BMCs lock accounts after a few attempts, for minutes to an hour.
-const REFUSED: Duration = Duration::from_secs(3600);
 
 /// How often files are looked at meanwhile: a corrected password does not wait.
 const FILES_EVERY: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::documents::{ACTION, CHAIN, EROT, GPU, baseboard, server};
 use super::fake::Then;
 use super::{PATIENCE, Reply, World};
-use crate::bmc::{BmcError, ComponentEvidence, NoMeasurements, Patience};
+use crate::bmc::{Bmc, BmcError, ComponentEvidence, NoMeasurements, Patience, Turn};
 
 const TASK: &str = "/redfish/v1/TaskService/Tasks/6";
 
@@ -184,13 +184,58 @@ async fn a_component_that_takes_too_long_leaves_time_for_the_others() {
     let evidence = evidence.expect("components");
     assert!(matches!(gpu(&evidence).measurements, Err(NoMeasurements::Late(_))), "{evidence:?}");
     assert!(evidence[1].measurements.is_ok(), "{evidence:?}");
-    let evidence = world.impatient(Patience { look: short, ..PATIENCE }).signed_measurements(nonce).await;
+    // Enough for the session, and all gone with the first component.
+    let look = Duration::from_secs(3);
+    let evidence = world.impatient(Patience { look, ..PATIENCE }).signed_measurements(nonce).await;
     let evidence = evidence.expect("components");
     assert_eq!(evidence.len(), 2);
     assert!(
         evidence.iter().all(|one| matches!(one.measurements, Err(NoMeasurements::Late(_)))),
         "{evidence:?}"
     );
+}
+
+#[tokio::test]
+async fn whose_turn_does_not_come_is_late() {
+    let world = World::new(baseboard());
+    let turn = Turn::default();
+    let patience = Patience { look: Duration::from_millis(300), ..PATIENCE };
+    let bmc = Bmc::new(world.site.settings(world.fake.port), patience, turn.clone());
+    let other = turn.0.lock().await;
+    let found = bmc.signed_measurements(nonce).await;
+    assert!(matches!(found, Err(BmcError::Late { .. })), "{found:?}");
+    drop(other);
+    assert_eq!(world.fake.connections().1, 0);
+}
+
+#[tokio::test]
+async fn a_component_whose_document_is_broken_is_left_out() {
+    let world = World::new(baseboard());
+    world.fake.put(&asked_at(EROT), Reply::json(&signed("HGX_ERoT_FPGA_0")));
+    for reply in [Reply::bytes("{"), Reply::status(404), Reply::status(403)] {
+        world.fake.put(GPU, reply);
+        let evidence = ask(&world).await;
+        let [one] = evidence.as_slice() else { panic!("{evidence:?}") };
+        assert!(one.id == "HGX_ERoT_FPGA_0" && one.measurements.is_ok(), "{one:?}");
+    }
+}
+
+#[tokio::test]
+async fn strangers_cannot_have_the_account_locked() {
+    let world = World::new(baseboard());
+    let right = std::fs::read(world.site.path("password")).expect("file");
+    std::fs::write(world.site.path("password"), "wrong\n").expect("write");
+    let found = world.bmc.signed_measurements(nonce).await;
+    assert!(matches!(found, Err(BmcError::NotAuthorised { .. })), "{found:?}");
+    for _ in 0..3 {
+        let found = world.bmc.signed_measurements(nonce).await;
+        assert!(matches!(found, Err(BmcError::Withheld)), "{found:?}");
+    }
+    let attempts = || world.fake.count("POST /redfish/v1/SessionService/Sessions");
+    assert_eq!(attempts(), 1);
+    std::fs::write(world.site.path("password"), right).expect("write");
+    assert_eq!(ask(&world).await.len(), 2, "another password is tried");
+    assert_eq!(attempts(), 2);
 }
 
 #[tokio::test]
