@@ -136,7 +136,7 @@ impl Facts {
 
     /// The list in order, and how many facts there was no room for.
     pub(super) fn finish(mut self) -> (Vec<Fact>, usize) {
-        self.facts.sort();
+        self.facts.sort_unstable();
         self.facts.dedup_by(|one, kept| one.key() == kept.key());
         (self.facts, self.left_out)
     }

@@ -85,7 +85,7 @@ impl Inventory {
             let of_tables = earlier.findings.iter().filter(|finding| OF_TABLES.contains(&finding.code));
             self.findings.extend(of_tables.cloned());
         }
-        self.findings.sort();
+        self.findings.sort_unstable();
         self.findings.truncate(FINDINGS_MAX);
         let mut changes = diff(&earlier.facts, &self.facts);
         changes.retain(|change| {
@@ -158,7 +158,7 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
         nvml_driver: given.nvml.driver_version,
     }));
     findings.extend(mounts::over_sources(sysfs, proc, &mounts::read(proc)));
-    findings.sort();
+    findings.sort_unstable();
     findings.dedup();
     findings.truncate(FINDINGS_MAX);
     Inventory { facts, left_out, findings, unseen }

@@ -90,7 +90,7 @@ pub(super) fn devices(sysfs_root: &Path) -> Vec<PciDevice> {
             })
         })
         .collect();
-    devices.sort_by_key(|device| device.address);
+    devices.sort_unstable_by_key(|device| device.address);
     devices
 }
 
