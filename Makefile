@@ -20,7 +20,8 @@ DEMO_GPUS ?= 8
 # Executions of each fuzz target; a release is preceded by 10 million.
 FUZZ_RUNS ?= 200000
 FUZZ_TARGETS := agent/hardware/fuzz/kernel_log agent/health/fuzz/trace \
-  feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink firmware-hooks/fuzz/smbios
+  feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink firmware-hooks/fuzz/smbios \
+  firmware-hooks/fuzz/redfish
 # libFuzzer's coverage, on a stable compiler and without sanitizers.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -489,7 +489,7 @@ impl Consumer {
             .filter(|account| account.epoch == epoch && account.below_seq() > 0)
             .map(|account| StreamBelow { stream: account.stream, below_seq: account.below_seq() })
             .collect();
-        below.sort_by_key(|entry| entry.stream.code());
+        below.sort_unstable_by_key(|entry| entry.stream.code());
         Some(Watermark {
             node: *node,
             consumer: consumer.to_owned(),

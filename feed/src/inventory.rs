@@ -94,9 +94,9 @@ pub enum InventoryError {
 impl Inventory {
     /// The document with both lists in order and without repetition.
     pub fn new(mut facts: Vec<Fact>, mut findings: Vec<Finding>) -> Self {
-        facts.sort();
+        facts.sort_unstable();
         facts.dedup();
-        findings.sort();
+        findings.sort_unstable();
         findings.dedup();
         Self { facts, findings }
     }

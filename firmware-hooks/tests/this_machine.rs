@@ -15,7 +15,7 @@ fn the_real_machine_is_described_twice_alike() {
         boot_event_log: table("kernel/security/tpm0/binary_bios_measurements"),
     };
     let nvml = Nvml { answers: false, driver_version: None, gpus: &[] };
-    let given = Given { tables: &tables, nvml, nvml_library: None, swaps: &[] };
+    let given = Given { tables: &tables, nvml, nvml_library: None, redfish: Some(&[]), swaps: &[] };
     let began = std::time::Instant::now();
     let inventory = gather(&roots, &given);
     println!("{} facts in {:?}", inventory.facts.len(), began.elapsed());

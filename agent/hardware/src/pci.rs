@@ -77,7 +77,7 @@ impl PciScanner {
         }
         self.seen = now;
         let mut gpus: Vec<PciGpu> = self.seen.iter().filter_map(|seen| self.describe(seen)).collect();
-        gpus.sort_by_key(|gpu| gpu.address);
+        gpus.sort_unstable_by_key(|gpu| gpu.address);
         gpus.truncate(GPUS_MAX);
         Ok(gpus)
     }

@@ -36,7 +36,7 @@ impl PciSlots {
             slots.extend(address.map(|address| (address, name)));
         }
         // Two names for one place: the same one wins each time.
-        slots.sort();
+        slots.sort_unstable();
         slots.dedup_by_key(|(address, _)| *address);
         Self { devices: sysfs_root.join("bus/pci/devices"), slots }
     }

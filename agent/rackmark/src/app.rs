@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::attesting::{self, Attester, Sources, Speaker};
+use crate::bmc::{self, SharedBmc};
 use crate::clock;
 use crate::config::keys_dir::KeysWatch;
 use crate::config::{Config, Source};
@@ -71,6 +72,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let node_id = session.node.to_string();
     let roster: SharedRoster = Arc::new(RwLock::new(remembered(&state, &config)));
     let inventory: SharedInventory = Arc::new(RwLock::new(state.known_inventory()));
+    let bmc: SharedBmc = Arc::new(RwLock::new(bmc::BmcState::before(&config)));
+    let bmc_turn = bmc::Turn::default();
     let (config_changed, config_now) = watch::channel(Arc::new(config.clone()));
     let (stop, stopping) = watch::channel(false);
 
@@ -86,6 +89,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         config: config_now.clone(),
         roster: roster.clone(),
         inventory: inventory.clone(),
+        bmc: bmc.clone(),
         state: state.clone(),
         due: Arc::new(Notify::new()),
     };
@@ -104,7 +108,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let scheme =
         if web.as_ref().is_some_and(|web| web.latest().config.tls.is_some()) { "https" } else { "http" };
     let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone(), spool.clone(), web)
-        .with_node_id(node_id.clone());
+        .with_node_id(node_id.clone())
+        .with_bmc(bmc.clone());
     let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;
@@ -125,6 +130,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         state_dir: config.state_dir.clone(),
         reading: Arc::new(tokio::sync::Semaphore::new(1)),
     });
+    let inventory_due = looking.due.clone();
     let sampling = Sampling::new(config_now.clone(), roster.clone(), observer, requested);
 
     let mut tasks = JoinSet::new();
@@ -147,6 +153,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             feed: feed.clone(),
             roster: roster.clone(),
             inventory: verbs.inventory.clone(),
+            bmc: bmc_turn.clone(),
             changed: machine_changed.clone(),
             state: state.clone(),
         };
@@ -183,6 +190,9 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         }
     };
     tasks.spawn(named("inventory", watch_inventory(looking, tell, stopping.clone())));
+    let patience = bmc::Patience::default();
+    let looked = bmc::watch(config_now.clone(), bmc, (bmc_turn, patience), inventory_due, stopping.clone());
+    tasks.spawn(named("bmc", looked));
     tasks.spawn(named("heartbeat", heartbeat(feed.clone(), roster.clone(), stopping.clone())));
 
     announce(&config, &node_id, &format!("{scheme}://{address}/metrics"));

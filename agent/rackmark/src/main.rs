@@ -2,6 +2,7 @@
 
 mod app;
 mod attesting;
+mod bmc;
 mod cli;
 mod clock;
 mod config;

@@ -24,7 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         let nowhere = PathBuf::from("/dev/null/none");
         let roots = Roots { sysfs: nowhere.clone(), proc: nowhere };
         let nvml = Nvml { answers: false, driver_version: None, gpus: &[] };
-        let inventory = gather(&roots, &Given { tables: &tables, nvml, nvml_library: None, swaps: &[] });
+        let given = Given { tables: &tables, nvml, nvml_library: None, redfish: None, swaps: &[] };
+        let inventory = gather(&roots, &given);
         assert!(inventory.facts.len() <= FACTS_MAX && inventory.facts.is_sorted_by(|one, next| one.key() < next.key()));
         for fact in &inventory.facts {
             assert!(!fact.value.is_empty() && fact.value.len() <= VALUE_BYTES_MAX, "{fact:?}");

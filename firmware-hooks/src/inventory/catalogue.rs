@@ -39,6 +39,8 @@ sources! {
     DriverProcfs = "procfs of the driver, not of a sleeping GPU",
     /// NVML, through the sampler.
     Nvml = "NVML, through the sampler",
+    /// The baseboard management controller, over the network.
+    Redfish = "Redfish, of the BMC",
     /// The file that NVML is.
     Library = "the library's file",
     /// What people told the agent.
@@ -173,6 +175,7 @@ fields! {
         "driver", "text", "bus/pci/devices/*/driver", "The driver that is bound.";
         "numa_node", "number", "bus/pci/devices/*/numa_node", "The memory that is nearest.";
         "iommu_group", "number", "bus/pci/devices/*/iommu_group", "What can only be handed over together.";
+        "iommu_domain", "`DMA`, `DMA-FQ`, `identity`", "bus/pci/devices/*/iommu_group/type", "What the IOMMU does for it while the kernel has it: `identity` lets it reach all memory.";
         "slot", "text", "bus/pci/slots/*/address", "Name of the slot it sits in, or of the nearest bridge's.";
     }
     Pci Link {
@@ -248,6 +251,50 @@ fields! {
         "product_id", "hexadecimal number", "devices/platform/ipmi_bmc.*/product_id", "The maker's product number.";
         "device_id", "number", "devices/platform/ipmi_bmc.*/device_id", "The maker's device number.";
         "guid", "GUID", "devices/platform/ipmi_bmc.*/guid", "Its GUID.";
+    }
+    System Redfish {
+        "redfish_manufacturer", "text", "Systems/*, Manufacturer", "Who made the server, by its BMC.";
+        "redfish_model", "text", "Systems/*, Model", "Which product it is.";
+        "redfish_serial", "text", "Systems/*, SerialNumber", "Its serial number.";
+        "redfish_part_number", "text", "Systems/*, PartNumber", "Its part number.";
+        "redfish_sku", "text", "Systems/*, SKU", "The maker's order number.";
+        "redfish_uuid", "UUID", "Systems/*, UUID", "Its UUID.";
+        "redfish_asset_tag", "text", "Systems/*, AssetTag", "The owner's mark.";
+        "redfish_bios_version", "text", "Systems/*, BiosVersion", "Version of its firmware.";
+    }
+    Chassis Redfish {
+        "redfish_type", "text", "Chassis/*, ChassisType", "What kind of enclosure or board it is.";
+        "redfish_manufacturer", "text", "Chassis/*, Manufacturer", "Who made it.";
+        "redfish_model", "text", "Chassis/*, Model", "Which product it is.";
+        "redfish_serial", "text", "Chassis/*, SerialNumber", "Its serial number.";
+        "redfish_part_number", "text", "Chassis/*, PartNumber", "Its part number.";
+        "redfish_sku", "text", "Chassis/*, SKU", "The maker's order number.";
+        "redfish_uuid", "UUID", "Chassis/*, UUID", "Its UUID.";
+        "redfish_asset_tag", "text", "Chassis/*, AssetTag", "The owner's mark.";
+    }
+    Bmc Smbios {
+        "smbios_interface", "`KCS`, `SMIC`, `BT`, `SSIF`", "type 38, 04h", "How the kernel speaks to it.";
+        "smbios_ipmi_version", "major.minor", "type 38, 05h", "Version of IPMI that the firmware states.";
+        "smbios_i2c_address", "hexadecimal number", "type 38, 06h", "Its address on the management bus.";
+    }
+    Bmc Redfish {
+        "redfish_version", "text", "service root, RedfishVersion", "Version of the protocol.";
+        "redfish_vendor", "text", "service root, Vendor", "Who made the service.";
+        "redfish_product", "text", "service root, Product", "Which product it belongs to.";
+        "redfish_type", "text", "Managers/*, ManagerType", "What kind of controller it is.";
+        "redfish_manufacturer", "text", "Managers/*, Manufacturer", "Who made it.";
+        "redfish_model", "text", "Managers/*, Model", "Which product it is.";
+        "redfish_firmware_version", "text", "Managers/*, FirmwareVersion", "Its firmware.";
+        "redfish_serial", "text", "Managers/*, SerialNumber", "Its serial number.";
+        "redfish_part_number", "text", "Managers/*, PartNumber", "Its part number.";
+        "redfish_uuid", "UUID", "Managers/*, UUID; service root, UUID", "Its UUID.";
+    }
+    Firmware Redfish {
+        "name", "text", "UpdateService/FirmwareInventory/*, Name", "What it is called.";
+        "version", "text", "UpdateService/FirmwareInventory/*, Version", "Its version.";
+        "manufacturer", "text", "UpdateService/FirmwareInventory/*, Manufacturer", "Who made it.";
+        "software_id", "text", "UpdateService/FirmwareInventory/*, SoftwareId", "What it is for, in the maker's numbering.";
+        "release_date", "text", "UpdateService/FirmwareInventory/*, ReleaseDate", "When it was released.";
     }
     Kernel Procfs {
         "release", "text", "sys/kernel/osrelease", "Release of the kernel.";

@@ -89,7 +89,7 @@ pub fn cross_check(sources: &Contradictions<'_>) -> Vec<Finding> {
         }
         duplicates(&answering, &mut findings);
     }
-    findings.sort();
+    findings.sort_unstable();
     findings
 }
 

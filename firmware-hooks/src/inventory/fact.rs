@@ -69,6 +69,8 @@ components! {
     Rdma = "rdma",
     /// The baseboard management controller.
     Bmc = "bmc",
+    /// A piece of firmware, as the baseboard management controller lists it.
+    Firmware = "firmware",
     /// The kernel of the operating system.
     Kernel = "kernel",
     /// A driver that is not part of the kernel.
@@ -136,7 +138,7 @@ impl Facts {
 
     /// The list in order, and how many facts there was no room for.
     pub(super) fn finish(mut self) -> (Vec<Fact>, usize) {
-        self.facts.sort();
+        self.facts.sort_unstable();
         self.facts.dedup_by(|one, kept| one.key() == kept.key());
         (self.facts, self.left_out)
     }

@@ -54,6 +54,8 @@ pub struct Given<'a> {
     pub nvml: Nvml<'a>,
     /// The file that NVML is.
     pub nvml_library: Option<&'a Path>,
+    /// What the BMC says over Redfish, nothing where none is configured; absent while it could not be asked.
+    pub redfish: Option<&'a [Fact]>,
     /// Cards that somebody said were taken out.
     pub swaps: &'a [DeclaredSwap],
 }
@@ -86,7 +88,7 @@ impl Inventory {
             let of_tables = earlier.findings.iter().filter(|finding| OF_TABLES.contains(&finding.code));
             self.findings.extend(of_tables.cloned());
         }
-        self.findings.sort();
+        self.findings.sort_unstable();
         self.findings.truncate(FINDINGS_MAX);
         let mut changes = diff(&earlier.facts, &self.facts);
         changes.retain(|change| {
@@ -142,6 +144,13 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
             hidden(Source::Nvml, Some(sysfs_name(device.address)));
         }
     }
+    // Last, so that a BMC that says too much displaces nothing.
+    match given.redfish {
+        Some(said) => said.iter().for_each(|fact| {
+            facts.put(fact.component, &fact.instance, &fact.field, &fact.value);
+        }),
+        None => hidden(Source::Redfish, None),
+    }
     let (facts, left_out) = facts.finish();
     let key = (Component::Driver, DRIVER, "version");
     let module = facts.iter().find(|fact| fact.key() == key).map(|fact| fact.value.as_str());
@@ -153,7 +162,7 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
         nvml_driver: given.nvml.driver_version,
     }));
     findings.extend(mounts::over_sources(sysfs, proc, &mounts::read(proc)));
-    findings.sort();
+    findings.sort_unstable();
     findings.dedup();
     findings.truncate(FINDINGS_MAX);
     Inventory { facts, left_out, findings, unseen }
@@ -188,6 +197,7 @@ mod tests {
         tree: Tree,
         tables: Tables,
         readings: Option<Readings>,
+        redfish: Option<Vec<Fact>>,
     }
 
     impl Machine {
@@ -201,7 +211,7 @@ mod tests {
             };
             let mut readings = Readings::absent(NoData::NotSupported);
             readings.serial = Ok("165001".to_owned());
-            Self { tree, tables, readings: Some(readings) }
+            Self { tree, tables, readings: Some(readings), redfish: Some(Vec::new()) }
         }
 
         fn gather(&self) -> Inventory {
@@ -210,7 +220,16 @@ mod tests {
             let roots = Roots { sysfs: self.tree.path().to_owned(), proc: self.tree.path().join("proc") };
             let nvml = Nvml { answers: true, driver_version: None, gpus: &gpus };
             let library = self.tree.path().join("libnvidia-ml.so.1");
-            gather(&roots, &Given { tables: &self.tables, nvml, nvml_library: Some(&library), swaps: &[] })
+            gather(
+                &roots,
+                &Given {
+                    tables: &self.tables,
+                    nvml,
+                    nvml_library: Some(&library),
+                    redfish: self.redfish.as_deref(),
+                    swaps: &[],
+                },
+            )
         }
     }
 
@@ -235,6 +254,22 @@ mod tests {
         assert_eq!(now.since(&before), []);
         assert_eq!(now.facts, before.facts);
         assert_eq!(machine.gather().since(&now), []);
+    }
+
+    #[test]
+    fn what_the_bmc_says_is_kept_while_it_is_silent_and_goes_when_it_is_no_longer_asked() {
+        let mut machine = Machine::new();
+        let [instance, field, value] = ["1", "redfish_serial", "SN1"].map(str::to_owned);
+        let said = vec![Fact { component: Component::System, instance, field, value }];
+        machine.redfish = Some(said.clone());
+        let before = machine.gather();
+        assert!(before.facts.contains(&said[0]));
+        machine.redfish = None;
+        let mut silent = machine.gather();
+        assert!(!silent.facts.contains(&said[0]));
+        assert_eq!((silent.since(&before), &silent.facts), (Vec::new(), &before.facts));
+        machine.redfish = Some(Vec::new());
+        assert_eq!(machine.gather().since(&silent).len(), 1, "gone");
     }
 
     #[test]

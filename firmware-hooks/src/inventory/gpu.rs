@@ -69,7 +69,7 @@ pub(super) fn of_procfs(proc_root: &Path, asleep: &[PciAddress]) -> Vec<ProcGpu>
             Some(ProcGpu { address: Some(address), ..information(&text) })
         })
         .collect();
-    gpus.sort_by_key(|gpu| gpu.address);
+    gpus.sort_unstable_by_key(|gpu| gpu.address);
     gpus
 }
 

@@ -27,6 +27,7 @@ mod nic;
 mod nvme;
 mod pci;
 mod rdma;
+pub mod redfish;
 mod smbios;
 mod swap;
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub(super) fn over_sources(sysfs_root: &Path, proc_root: &Path, mounts: &[Mount]
             Finding::new(FindingCode::SourceOvermounted, &mount.point.to_string_lossy(), detail)
         })
         .collect();
-    findings.sort();
+    findings.sort_unstable();
     findings.dedup();
     findings
 }

@@ -90,7 +90,7 @@ pub(super) fn devices(sysfs_root: &Path) -> Vec<PciDevice> {
             })
         })
         .collect();
-    devices.sort_by_key(|device| device.address);
+    devices.sort_unstable_by_key(|device| device.address);
     devices
 }
 
@@ -111,6 +111,7 @@ pub(super) fn read(sysfs_root: &Path, devices: &[PciDevice], facts: &mut Facts) 
         put("driver", device.driver.clone());
         put("numa_node", numa_node(&entry));
         put("iommu_group", file::link_name(&entry.join("iommu_group")));
+        put("iommu_domain", file::attribute(&entry.join("iommu_group/type")));
         put("slot", slots.slot_of(device.address).map(str::to_owned));
         if device.suspended {
             continue;
@@ -193,12 +194,14 @@ pub(super) mod tests {
             tree.write(&format!("{gpu}/{name}"), &format!("{text}\n"));
         }
         tree.link(&format!("{gpu}/driver"), "../../../bus/pci/drivers/nvidia");
-        tree.link(&format!("{gpu}/iommu_group"), "../../../kernel/iommu_groups/17");
+        tree.link(&format!("{gpu}/iommu_group"), "../../../../kernel/iommu_groups/17");
+        tree.write("kernel/iommu_groups/17/type", "DMA-FQ\n");
         tree.write("bus/pci/slots/5/address", "0000:1b:00\n");
         let all = [
             "pci 0000:1b:00.0 class=030200",
             "pci 0000:1b:00.0 device=2330",
             "pci 0000:1b:00.0 driver=nvidia",
+            "pci 0000:1b:00.0 iommu_domain=DMA-FQ",
             "pci 0000:1b:00.0 iommu_group=17",
             "pci 0000:1b:00.0 link_speed_max=32.0 GT/s",
             "pci 0000:1b:00.0 link_width=16",

@@ -22,23 +22,23 @@ impl Artefacts {
             return None;
         }
         let reference = ArtefactRef::of(bytes);
-        match self.kept.iter().position(|(kept, _)| *kept == reference) {
-            // Newest last, so that what is still in use stays.
-            Some(at) => {
-                if let Some(entry) = self.kept.remove(at) {
-                    self.kept.push_back(entry);
-                }
-            }
-            None => {
-                self.bytes += bytes.len();
-                self.kept.push_back((reference, bytes.into()));
-            }
+        if !self.still_used(&reference) {
+            self.bytes += bytes.len();
+            self.kept.push_back((reference, bytes.into()));
         }
         while self.bytes > BYTES_MAX {
             let Some((_, gone)) = self.kept.pop_front() else { break };
             self.bytes -= gone.len();
         }
         Some(reference)
+    }
+
+    /// Makes a part the newest one, so that what is in use stays; false where it is not kept.
+    pub fn still_used(&mut self, reference: &ArtefactRef) -> bool {
+        let at = self.kept.iter().position(|(kept, _)| kept == reference);
+        let Some(entry) = at.and_then(|at| self.kept.remove(at)) else { return false };
+        self.kept.push_back(entry);
+        true
     }
 
     /// The pieces of a part, in order.
@@ -70,6 +70,18 @@ mod tests {
         artefacts.keep(&vec![10; large]);
         assert!(artefacts.bytes <= BYTES_MAX);
         assert!(artefacts.keep(&vec![0; large + 1]).is_none());
+    }
+
+    #[test]
+    fn what_is_still_used_stays() {
+        let mut artefacts = Artefacts::default();
+        let first = artefacts.keep(b"first").expect("fits");
+        for fill in 0..16 {
+            artefacts.keep(&vec![fill; limits::ARTEFACT_BYTES]).expect("fits");
+            assert!(artefacts.still_used(&first), "{fill}");
+        }
+        assert!(artefacts.pieces(&first.digest).is_some());
+        assert!(!artefacts.still_used(&ArtefactRef::of(b"never kept")));
     }
 
     #[test]

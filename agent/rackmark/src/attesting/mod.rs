@@ -4,6 +4,7 @@
 mod accepted;
 mod artefacts;
 mod asked;
+mod components;
 mod identity;
 mod making;
 mod task;

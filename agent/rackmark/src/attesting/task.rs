@@ -7,7 +7,7 @@ use rackmark_feed::body::evidence::{ACTIVATION, activation_proof};
 use rackmark_feed::inventory::{Claim, Fact, Inventory};
 use rackmark_feed::{
     ArtefactRef, Body, ClaimClass, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource,
-    IdentityClass, NodeId, Verb,
+    IdentityClass, NodeId, Verb, limits,
 };
 use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
 use tokio::sync::{Notify, mpsc, watch};
@@ -16,9 +16,11 @@ use tokio::time::{Instant, sleep_until};
 use super::accepted::AcceptedBy;
 use super::artefacts::Artefacts;
 use super::asked::Ask;
+use super::components::{self, Waiting};
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
+use crate::bmc::{ComponentEvidence, Turn};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
@@ -47,6 +49,8 @@ pub struct Sources {
     pub roster: SharedRoster,
     /// What is known of the machine.
     pub inventory: SharedInventory,
+    /// Whose turn it is to ask the BMC.
+    pub bmc: Turn,
     /// Something about the machine is another than before.
     pub changed: Arc<Notify>,
     /// What outlives a restart.
@@ -99,6 +103,7 @@ impl Attester {
         // What did not work, and when it is tried again.
         let mut later: Option<(Occasion, Instant)> = None;
         let mut pause = RETRY_MIN;
+        let mut waiting = Waiting::default();
         loop {
             if let Some(occasion) = due.take() {
                 let made = tokio::select! {
@@ -130,8 +135,18 @@ impl Attester {
                     previous: None,
                 }),
                 Some(begun) = epochs.recv() => due = Some(self.for_epoch(begun)),
-                Some(ask) = asks.recv() => tokio::select! {
-                    () = self.answer(&ask) => {}
+                Some(ask) = asks.recv() => {
+                    let config = self.sources.config.borrow().clone();
+                    // A slow BMC keeps only those waiting who want to hear it.
+                    if let Err(ask) = waiting.begin(ask, &config, &self.sources.bmc, &self.speaker) {
+                        tokio::select! {
+                            () = self.answer(&ask, Vec::new()) => {}
+                            () = ended(&mut stopping) => return,
+                        }
+                    }
+                }
+                Some((ask, signed)) = waiting.next() => tokio::select! {
+                    () = self.answer(&ask, signed) => {}
                     () = ended(&mut stopping) => return,
                 },
                 () = ended(&mut stop) => return,
@@ -169,7 +184,7 @@ impl Attester {
     async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
         let cause = occasion.cause;
         let verifier = occasion.freshness.verifier.clone();
-        let evidence = self.make(occasion).await?;
+        let evidence = self.make(occasion, Vec::new()).await?;
         let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
         let sent = self
             .sources
@@ -181,9 +196,18 @@ impl Attester {
         Ok(())
     }
 
-    /// Puts the claim together and has the TPM sign it.
-    async fn make(&mut self, occasion: Occasion) -> Result<Evidence, TpmLinkError> {
-        let parts = self.parts();
+    /// Puts the claim together, with what components signed for it, and has the TPM sign it.
+    async fn make(
+        &mut self,
+        occasion: Occasion,
+        signed: Vec<ComponentEvidence>,
+    ) -> Result<Evidence, TpmLinkError> {
+        // Components first: what is kept last is there longest, whatever a BMC sends.
+        let signed: Vec<_> =
+            signed.iter().map(|signed| components::device(signed, &mut self.artefacts)).collect();
+        let mut parts = self.parts();
+        let room = limits::DEVICES.saturating_sub(parts.devices.len());
+        parts.devices.extend(signed.into_iter().take(room));
         let claim = making::claim(&self.speaker, occasion, parts, clock::unix_ms());
         let qualifying = claim.qualifying_data(&self.speaker.node);
         let quote = self.quote(qualifying).await?;
@@ -202,6 +226,9 @@ impl Attester {
             Vec::new()
         });
         let inventory = self.artefacts.keep(&bytes).unwrap_or_else(|| ArtefactRef::of(&[]));
+        if let Some(log) = &self.boot_log {
+            self.artefacts.still_used(log);
+        }
         let roster = self.sources.roster.read().unwrap_or_else(PoisonError::into_inner);
         let config = self.sources.config.borrow();
         Parts {
@@ -271,9 +298,10 @@ impl Attester {
         Ok(())
     }
 
-    async fn answer(&mut self, ask: &Ask) {
+    /// Answers; `signed` is what components signed for this ask.
+    async fn answer(&mut self, ask: &Ask, signed: Vec<ComponentEvidence>) {
         match &ask.verb {
-            Verb::Attest { nonce, .. } => self.attest(ask, *nonce).await,
+            Verb::Attest { nonce, .. } => self.attest(ask, *nonce, signed).await,
             Verb::Activate { credential_blob, encrypted_secret } => {
                 let outcome = self.activate(credential_blob, encrypted_secret).await;
                 ask.answer(outcome.map(|secret| {
@@ -306,11 +334,12 @@ impl Attester {
         }
     }
 
-    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32]) {
+    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32], signed: Vec<ComponentEvidence>) {
         let freshness =
             Freshness { source: FreshnessSource::Nonce, verifier: ask.consumer.clone(), value: nonce };
         let previous = self.accepted.last(&ask.consumer);
-        match self.make(Occasion { cause: EvidenceCause::Request, freshness, previous }).await {
+        let occasion = Occasion { cause: EvidenceCause::Request, freshness, previous };
+        match self.make(occasion, signed).await {
             Ok(evidence) => {
                 ask.answer(Ok(Vec::new()));
                 if let Some(frame) = ask.way_back.send(Body::Evidence(evidence)) {
@@ -345,3 +374,6 @@ fn another(state: &StateDir, found: &NodeId) -> TpmLinkError {
     let words = format!("it is another TPM: this machine is {found} from its next start on");
     TpmLinkError::Refused { fault: TpmFault::Cleared, words }
 }
+
+#[cfg(test)]
+mod tests;

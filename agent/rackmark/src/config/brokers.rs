@@ -99,7 +99,7 @@ pub(super) fn brokers(r: &mut Reader) -> Vec<BrokerAddress> {
 
 pub(super) fn credentials(r: &mut Reader) -> Option<Credentials> {
     let username = r.text("mqtt", "username");
-    let password_file = file(r, "password_file");
+    let password_file = file(r, "mqtt", "password_file");
     match (username, password_file) {
         (Some(username), Some(password_file)) => Some(Credentials { username, password_file }),
         (Some(username), None) => {
@@ -115,9 +115,9 @@ pub(super) fn credentials(r: &mut Reader) -> Option<Credentials> {
 }
 
 pub(super) fn broker_tls(r: &mut Reader) -> Option<TlsSettings> {
-    let ca_file = file(r, "ca_file");
-    let cert_file = file(r, "cert_file");
-    let key_file = file(r, "key_file");
+    let ca_file = file(r, "mqtt", "ca_file");
+    let cert_file = file(r, "mqtt", "cert_file");
+    let key_file = file(r, "mqtt", "key_file");
     let server_name = r.text("mqtt", "server_name");
     let certificate = match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => Some(CertificateFiles { cert_file, key_file }),
@@ -141,11 +141,11 @@ pub(super) fn broker_tls(r: &mut Reader) -> Option<TlsSettings> {
 }
 
 /// A path, or the credential that `credential:NAME` names.
-fn file(r: &mut Reader, name: &str) -> Option<PathBuf> {
-    let text = r.text("mqtt", name)?;
+pub(super) fn file(r: &mut Reader, section: &str, name: &str) -> Option<PathBuf> {
+    let text = r.text(section, name)?;
     let Some(credential) = text.strip_prefix(CREDENTIAL) else { return Some(text.into()) };
     if credential.is_empty() || credential.starts_with('.') || credential.contains('/') {
-        r.wrong("mqtt", name, format!("{text:?}"), "is not `credential:` and the name of a credential");
+        r.wrong(section, name, format!("{text:?}"), "is not `credential:` and the name of a credential");
         return None;
     }
     let told = std::env::var_os("CREDENTIALS_DIRECTORY");

@@ -113,6 +113,38 @@ pub const KEYS: &[Key] = &[
     key("hardware", "proc_root", "\"/proc\"", "Where procfs is mounted."),
     key("hardware", "run_root", "\"/run\"", "Where services keep what lasts until the next boot."),
     key("hardware", "dev_root", "\"/dev\"", "Where device nodes are; `rackmark doctor` looks there."),
+    unset(
+        "bmc",
+        "url",
+        "\"https://192.0.2.17\"",
+        "The BMC, to be asked over Redfish: https://host or https://host:port; with a user name, a password, and `ca_file` or `certificate_sha256`.",
+    ),
+    unset(
+        "bmc",
+        "username_file",
+        "\"credential:bmc-username\"",
+        "File whose first line is the name of an account that may read. For every file of this table, `credential:NAME` is a credential of the unit (systemd LoadCredential=).",
+    ),
+    unset("bmc", "password_file", "\"credential:bmc-password\"", "File whose first line is its password."),
+    unset(
+        "bmc",
+        "ca_file",
+        "\"/etc/rackmark/bmc-ca.pem\"",
+        "PEM file with the authorities that may vouch for the BMC's certificate.",
+    ),
+    unset(
+        "bmc",
+        "certificate_sha256",
+        "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"",
+        "SHA-256 of the BMC's certificate (DER) in hexadecimal digits, with or without colons: this certificate and no other. With `ca_file`, both must agree.",
+    ),
+    key("bmc", "every_secs", "3600", "Time between two looks at the BMC, 60 to 86400 seconds."),
+    key(
+        "bmc",
+        "spdm",
+        "false",
+        "Let components sign measurements through the BMC where evidence is asked for with devices; this takes seconds to minutes.",
+    ),
     key("mqtt", "enabled", "true", "Publish the feed."),
     key(
         "mqtt",

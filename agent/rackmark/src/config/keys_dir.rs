@@ -123,7 +123,7 @@ pub fn read_folder(folder: &Path) -> Result<Vec<(String, Entry)>, KeysError> {
         }
         found.push((name, entry));
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 

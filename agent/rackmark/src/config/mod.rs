@@ -2,6 +2,7 @@
 //! ([`Config`]), and every mistake is reported at once.
 
 mod attest;
+mod bmc;
 mod brokers;
 mod delivery;
 mod health;
@@ -13,6 +14,7 @@ mod validated;
 use std::path::PathBuf;
 
 pub use attest::{Attest, TpmUse};
+pub use bmc::{BmcAddress, BmcSettings};
 pub use brokers::BrokerAddress;
 pub use delivery::Consumer;
 pub use health::LeaseSource;

@@ -11,6 +11,7 @@ use thiserror::Error;
 use toml::Table;
 
 use super::attest::{Attest, attest};
+use super::bmc::{BmcSettings, bmc};
 use super::brokers::{BrokerAddress, Credentials, broker_tls, brokers, credentials};
 use super::delivery::{self, Consumer};
 use super::health::{LeaseSource, ignored, leases};
@@ -50,6 +51,8 @@ pub struct Config {
     pub run_root: PathBuf,
     /// Where device nodes are.
     pub dev_root: PathBuf,
+    /// The BMC; absent where none is to be asked.
+    pub bmc: Option<BmcSettings>,
     /// Brokers in order of preference; empty where the feed is off.
     pub brokers: Vec<BrokerAddress>,
     /// MQTT keep-alive.
@@ -241,6 +244,7 @@ impl Config {
         let proc_root = r.text("hardware", "proc_root");
         let run_root = r.text("hardware", "run_root");
         let dev_root = r.text("hardware", "dev_root");
+        let bmc = bmc(r);
         let enabled = r.flag("mqtt", "enabled");
         let brokers = brokers(r);
         let keep_alive_secs = r.number("mqtt", "keep_alive_secs", 5..=600);
@@ -279,6 +283,7 @@ impl Config {
             proc_root: proc_root?.into(),
             run_root: run_root?.into(),
             dev_root: dev_root?.into(),
+            bmc,
             brokers: if enabled { brokers } else { Vec::new() },
             keep_alive: Duration::from_secs(u64::from(keep_alive_secs?)),
             reconnect_max: Duration::from_secs(u64::from(reconnect_max_secs?)),

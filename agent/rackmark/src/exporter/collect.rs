@@ -7,6 +7,7 @@ use rackmark_model::{GpuState, Reading, Value};
 use super::names::{Family, Names};
 use super::server::{CountersSnapshot, Refusal};
 use super::{Decimal, Kind, Sink};
+use crate::bmc::BmcState;
 use crate::publish::mqtt::StatsSnapshot;
 use crate::publish::spool::Health;
 use crate::sampling::roster::{Gpu, Roster};
@@ -33,6 +34,8 @@ pub struct Around<'a> {
     pub http: CountersSnapshot,
     /// Certificates that this daemon shows to others.
     pub certificates: Vec<Certificate>,
+    /// The BMC; absent where none is configured.
+    pub bmc: Option<BmcState>,
 }
 
 /// A certificate of our own.
@@ -66,6 +69,9 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
     }
     if let Some(health) = &around.spool {
         super::spool::spool(health, sink);
+    }
+    if let Some(bmc) = &around.bmc {
+        super::bmc::bmc(bmc, around.now_boot_ms, sink);
     }
     endpoint(around, sink);
     let mut own = around.certificates.clone();

@@ -2,6 +2,7 @@
 //! thread of its own so that it answers while everything else is busy.
 
 mod auth;
+mod bmc;
 mod client_certificates;
 mod collect;
 mod dcgm;

@@ -14,6 +14,7 @@ use super::collect::{Around, Certificate, collect_live, collect_settled};
 use super::names::Names;
 use super::server::Counters;
 use super::{Decimal, Kind, Sink};
+use crate::bmc::BmcState;
 use crate::publish::mqtt::{BrokerInUse, StatsSnapshot};
 use crate::publish::spool::Health;
 use crate::sampling::roster::Roster;
@@ -98,6 +99,7 @@ fn everything(sink: &mut Families) {
         site: "site",
         http: Counters::default().snapshot(),
         certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
+        bmc: Some(BmcState { configured: true, facts: Some([].into()), ..BmcState::default() }),
     };
     collect_live(&roster, &Names::new(), &around, sink);
     collect_settled(&roster, &Names::new(), sink);

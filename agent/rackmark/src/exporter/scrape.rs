@@ -14,6 +14,7 @@ use super::page::{self, GpuFacts, NodeFacts, Setting};
 use super::server::Counters;
 use super::text::ClassicText;
 use super::web_config::Live;
+use crate::bmc::SharedBmc;
 use crate::clock;
 use crate::config::Config;
 use crate::publish::mqtt::PublisherStats;
@@ -26,6 +27,7 @@ pub struct Exporter {
     config: watch::Receiver<Arc<Config>>,
     mqtt: Option<Arc<PublisherStats>>,
     spool: Option<Spool>,
+    bmc: SharedBmc,
     node_id: String,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
@@ -57,6 +59,7 @@ impl Exporter {
             config,
             mqtt,
             spool,
+            bmc: SharedBmc::default(),
             node_id: String::new(),
             names: Names::new(),
             process: Mutex::new(None),
@@ -70,6 +73,13 @@ impl Exporter {
     #[must_use]
     pub fn with_node_id(mut self, node_id: impl Into<String>) -> Self {
         self.node_id = node_id.into();
+        self
+    }
+
+    /// With what is known of the BMC.
+    #[must_use]
+    pub fn with_bmc(mut self, bmc: SharedBmc) -> Self {
+        self.bmc = bmc;
         self
     }
 
@@ -90,6 +100,8 @@ impl Exporter {
             site: &config.site,
             http: self.counters.snapshot(),
             certificates: self.certificates(),
+            bmc: Some(self.bmc.read().unwrap_or_else(PoisonError::into_inner).clone())
+                .filter(|bmc| bmc.configured),
         }
     }
 

@@ -1,9 +1,10 @@
 //! One look at the machine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rackmark_firmware_hooks::inventory::{
-    DeclaredSwap, Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather,
+    DeclaredSwap, Fact, Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather,
 };
 use rackmark_model::readings::Inventory as Readings;
 use rackmark_model::{NoData, PciAddress};
@@ -19,6 +20,7 @@ pub struct Look {
     roots: Roots,
     tables: Tables,
     library: Option<PathBuf>,
+    redfish: Option<Arc<[Fact]>>,
     answers: bool,
     driver_version: Option<String>,
     gpus: Vec<(PciAddress, Listed, Option<Readings>)>,
@@ -26,13 +28,14 @@ pub struct Look {
 }
 
 impl Look {
-    /// Prepares a look.
-    pub fn new(config: &Config, roster: &Roster, tables: Tables) -> Self {
+    /// Prepares a look; `redfish` is what the BMC says, absent where it does not answer.
+    pub fn new(config: &Config, roster: &Roster, tables: Tables, redfish: Option<Arc<[Fact]>>) -> Self {
         let driver = roster.driver.as_ref();
         Self {
             roots: Roots { sysfs: config.sysfs_root.clone(), proc: config.proc_root.clone() },
             tables,
             library: library_path(config).1,
+            redfish,
             // Before the first sample no GPU was asked for.
             answers: driver.is_some() && roster.taken.is_some(),
             driver_version: driver.and_then(|driver| driver.driver_version.clone().ok()),
@@ -54,8 +57,14 @@ impl Look {
             .collect();
         let nvml =
             Nvml { answers: self.answers, driver_version: self.driver_version.as_deref(), gpus: &gpus };
-        let nvml_library = self.library.as_deref();
-        gather(&self.roots, &Given { tables: &self.tables, nvml, nvml_library, swaps: &self.swaps })
+        let given = Given {
+            tables: &self.tables,
+            nvml,
+            nvml_library: self.library.as_deref(),
+            redfish: self.redfish.as_deref(),
+            swaps: &self.swaps,
+        };
+        gather(&self.roots, &given)
     }
 }
 

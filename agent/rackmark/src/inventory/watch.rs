@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::look::{Look, tables};
 use super::{Kept, SharedInventory, Told};
+use crate::bmc::SharedBmc;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
@@ -32,6 +33,8 @@ pub struct Watched {
     pub roster: SharedRoster,
     /// The newest look.
     pub inventory: SharedInventory,
+    /// What the BMC says.
+    pub bmc: SharedBmc,
     /// Keeps it for the next run.
     pub state: StateDir,
     /// A look is due.
@@ -80,7 +83,9 @@ impl Watched {
     /// Looks, compares and keeps, on a thread that may block: the driver's files and the disk can hang.
     async fn look(&self, config: &Config, trouble: &mut Option<String>) -> Option<Looked> {
         let tables = tables(config, trouble).await;
-        let look = Look::new(config, &self.roster.read().unwrap_or_else(PoisonError::into_inner), tables);
+        let said = self.bmc.read().unwrap_or_else(PoisonError::into_inner).said();
+        let look =
+            Look::new(config, &self.roster.read().unwrap_or_else(PoisonError::into_inner), tables, said);
         let before = self.inventory.read().unwrap_or_else(PoisonError::into_inner).clone();
         let state = self.state.clone();
         let looking = tokio::task::spawn_blocking(move || {

@@ -9,6 +9,7 @@ mod parts;
 mod placeholder;
 
 use entry_point::{EntryPoint, entry_point};
+pub(super) use placeholder::{is_placeholder, is_placeholder_uuid};
 
 use super::fact::Facts;
 use super::finding::{Finding, FindingCode};

@@ -1,4 +1,4 @@
-//! Firmware, system, boards, chassis, processors and slots (types 0 to 4 and 9).
+//! Firmware, system, boards, chassis, processors, slots and the BMC (types 0 to 4, 9 and 38).
 
 use rackmark_model::PciAddress;
 
@@ -14,6 +14,7 @@ const BOARD: u8 = 2;
 const CHASSIS: u8 = 3;
 const PROCESSOR: u8 = 4;
 const SLOT: u8 = 9;
+const IPMI: u8 = 38;
 
 /// The one instance of a part that a machine has once.
 const ONLY: &str = "";
@@ -61,6 +62,9 @@ pub(super) fn read(
     for slot in all(SLOT) {
         let name = slot.string(4).unwrap_or_else(|| "unnamed".to_owned());
         self::slot(slot, &names.unique(&name), facts);
+    }
+    for (number, controller) in all(IPMI).enumerate() {
+        bmc(controller, &number.to_string(), facts);
     }
 }
 
@@ -167,6 +171,24 @@ fn slot(of: &Structure<'_>, instance: &str, facts: &mut Facts) {
         known.then(|| sysfs_name(address))
     };
     facts.put_some(Component::Slot, instance, "pci_address", address());
+}
+
+fn bmc(of: &Structure<'_>, instance: &str, facts: &mut Facts) {
+    // DSP0134, 7.39.1; 0 is unknown.
+    let interface = match of.byte(4) {
+        Some(1) => Some("KCS"),
+        Some(2) => Some("SMIC"),
+        Some(3) => Some("BT"),
+        Some(4) => Some("SSIF"),
+        _ => None,
+    };
+    facts.put_some(Component::Bmc, instance, "smbios_interface", interface);
+    // A digit in each half of the byte; 0 where the firmware did not write it.
+    let version = of.byte(5).filter(|digits| *digits != 0);
+    let version = version.map(|digits| format!("{}.{}", digits >> 4, digits & 0xF));
+    facts.put_some(Component::Bmc, instance, "smbios_ipmi_version", version);
+    let address = of.byte(6).filter(|address| *address != 0).map(|address| format!("0x{address:02x}"));
+    facts.put_some(Component::Bmc, instance, "smbios_i2c_address", address);
 }
 
 /// The strings that the kernel takes from the first structure of each type, by their names in `class/dmi/id`.

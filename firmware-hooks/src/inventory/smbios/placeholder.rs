@@ -43,7 +43,7 @@ const UUIDS: [&str; 3] = [
 ];
 
 /// Whether a text stands for nothing.
-pub(super) fn is_placeholder(text: &str) -> bool {
+pub(in crate::inventory) fn is_placeholder(text: &str) -> bool {
     let text = text.trim().to_lowercase();
     let one = |c: char| text.chars().all(|other| other == c);
     TEXTS.contains(&text.as_str())
@@ -53,7 +53,7 @@ pub(super) fn is_placeholder(text: &str) -> bool {
 }
 
 /// Whether a UUID, as it is written, stands for none.
-pub(super) fn is_placeholder_uuid(uuid: &str) -> bool {
+pub(in crate::inventory) fn is_placeholder_uuid(uuid: &str) -> bool {
     let digits: String = uuid.chars().filter(|c| *c != '-').collect();
     digits.chars().all(|c| c == '0') || digits.chars().all(|c| c == 'f') || UUIDS.contains(&uuid)
 }

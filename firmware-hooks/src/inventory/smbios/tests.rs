@@ -123,13 +123,15 @@ fn server() -> Vec<u8> {
         .structure(4, &processor, &["CPU0", "Intel", "Xeon 8480C"])
         .structure(4, &empty, &["CPU1", "Intel", "Xeon 8480C"])
         .structure(9, &slot, &["SLOT 5"])
+        .structure(38, &[1, 0x20, 0x20, 0xFF, 0xA3, 0x0C, 0, 0, 0, 0, 0, 0, 0, 0], &[])
+        .structure(38, &[0, 0, 0, 0xFF], &[])
         .memory(0x7FFF, ["DIMM 0", "P0 CHANNEL A", "Samsung", "80CE01", "M321RYGA0BB0 "])
         .memory(0x7FFF, ["DIMM 0", "P0 CHANNEL B", "Samsung", "80CE02", "M321RYGA0BB0 "])
         .memory(0, ["DIMM 1", "P0 CHANNEL A", "NO DIMM", "NO DIMM", "NO DIMM"])
         .end()
 }
 
-const SERVER: [&str; 42] = [
+const SERVER: [&str; 45] = [
     "system  manufacturer=Example",
     "system  product=GPU server",
     "system  serial=S482914X",
@@ -172,6 +174,9 @@ const SERVER: [&str; 42] = [
     "memory P0 CHANNEL B DIMM 0 type=DDR5",
     "slot SLOT 5 pci_address=0000:1b:01.0",
     "slot SLOT 5 usage=in_use",
+    "bmc 0 smbios_i2c_address=0x20",
+    "bmc 0 smbios_interface=KCS",
+    "bmc 0 smbios_ipmi_version=2.0",
 ];
 
 #[test]
@@ -179,7 +184,7 @@ fn a_server_is_described_through_both_entry_points() {
     let table = server();
     let (facts, findings) = read_table(&entry_point_64(table.len()), &table);
     assert_eq!((facts, findings), (SERVER.map(str::to_owned).to_vec(), Vec::new()));
-    let (facts, findings) = read_table(&entry_point_32(table.len(), 11, (2, 8)), &table);
+    let (facts, findings) = read_table(&entry_point_32(table.len(), 13, (2, 8)), &table);
     assert_eq!((facts, findings), (SERVER.map(str::to_owned).to_vec(), Vec::new()));
 }
 
@@ -208,7 +213,7 @@ fn placeholders_are_absent_and_told() {
 #[test]
 fn a_wrong_entry_point_is_refused_with_its_reason() {
     let table = server();
-    let good = [entry_point_64(table.len()), entry_point_32(table.len(), 11, (2, 8))];
+    let good = [entry_point_64(table.len()), entry_point_32(table.len(), 13, (2, 8))];
     for bytes in &good {
         assert!(entry_point(bytes).is_ok());
         for at in 0..bytes.len() {
@@ -264,7 +269,7 @@ proptest! {
         let cut = cut % (table.len() + 1);
         let (facts, _) = read_table(&entry_point_64(table.len()), &table[..cut]);
         prop_assert!(facts.len() <= super::super::FACTS_MAX);
-        let _ = read_table(&entry_point_32(table.len(), 11, (2, 8)), &table[..cut]);
+        let _ = read_table(&entry_point_32(table.len(), 13, (2, 8)), &table[..cut]);
         let _ = shown_by_the_kernel(&entry_point_64(table.len()), &table[..cut]);
     }
 

@@ -2,6 +2,7 @@
 //! another one failed.
 
 mod agent;
+mod bmc;
 mod brokers;
 mod driver;
 mod endpoint;
@@ -84,6 +85,10 @@ fn checks(config: &Config) -> Vec<Finding> {
     findings.extend(endpoint::check(config));
     progress.step("the brokers");
     findings.extend(brokers::brokers(config));
+    if let Some(settings) = &config.bmc {
+        progress.step("the BMC");
+        findings.extend(bmc::check(settings));
+    }
     findings.push(host::state_dir(config));
     findings.push(host::state_disk(config));
     findings.push(host::clock(config, processes.services()));

@@ -119,7 +119,7 @@ fn certificates(folder: &Path) -> Result<Vec<Certificate>, TrustError> {
             paths.push(path);
         }
     }
-    paths.sort();
+    paths.sort_unstable();
     let mut found = Vec::new();
     for path in paths {
         let bytes = read(&path)?;

@@ -52,6 +52,7 @@ impl Machine {
             config,
             roster: Arc::new(RwLock::new(Roster::default())),
             inventory: inventory.clone(),
+            bmc: SharedBmc::default(),
             state,
             due: due.clone(),
         };
