@@ -97,6 +97,7 @@ fn everything(sink: &mut Families) {
         node: "node",
         site: "site",
         http: Counters::default().snapshot(),
+        hooks: vec![(rackmark_model::hook::HookEvent::LeaseEnd, crate::hooks::EventCounts::default())],
         certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
     };
     collect_live(&roster, &Names::new(), &around, sink);

@@ -16,6 +16,7 @@ use super::text::ClassicText;
 use super::web_config::Live;
 use crate::clock;
 use crate::config::Config;
+use crate::hooks::Hooks;
 use crate::publish::mqtt::PublisherStats;
 use crate::publish::spool::Spool;
 use crate::sampling::task::SharedRoster;
@@ -27,6 +28,7 @@ pub struct Exporter {
     mqtt: Option<Arc<PublisherStats>>,
     spool: Option<Spool>,
     node_id: String,
+    hooks: Option<Hooks>,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
     /// The settled part of the classic text, and of which state it is.
@@ -58,6 +60,7 @@ impl Exporter {
             mqtt,
             spool,
             node_id: String::new(),
+            hooks: None,
             names: Names::new(),
             process: Mutex::new(None),
             settled: Mutex::new(None),
@@ -70,6 +73,13 @@ impl Exporter {
     #[must_use]
     pub fn with_node_id(mut self, node_id: impl Into<String>) -> Self {
         self.node_id = node_id.into();
+        self
+    }
+
+    /// With the hooks of the site.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = Some(hooks);
         self
     }
 
@@ -90,6 +100,7 @@ impl Exporter {
             site: &config.site,
             http: self.counters.snapshot(),
             certificates: self.certificates(),
+            hooks: self.hooks.as_ref().map(Hooks::counts).unwrap_or_default(),
         }
     }
 
