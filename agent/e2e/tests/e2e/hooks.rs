@@ -1,8 +1,12 @@
 //! Hooks of the site: what runs them, what they say, what becomes of a no.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rackmark_e2e::Outcome;
@@ -10,7 +14,7 @@ use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::consumer::Buyer;
 use rackmark_e2e::http::value;
-use rackmark_e2e::process::{name, wait_for};
+use rackmark_e2e::process::{binary, name, wait_for};
 use rackmark_e2e::sim::Sim;
 use rackmark_feed::{Body, EventKind};
 use serde_json::Value as Json;
@@ -232,6 +236,50 @@ fn a_hook_that_hangs_delays_nobody() -> Outcome<()> {
     let (status, took) = agent.process.terminate(Duration::from_secs(5))?;
     assert!(status.success() && took <= Duration::from_secs(2), "{status} after {took:?}");
     wait_for("the end of the hook", SOON, || name(pid).is_none().then_some(()))?;
+    Ok(())
+}
+
+/// What cannot be run has not been done: no GPU is given away after a lease whose hooks nobody ran.
+#[test]
+fn hooks_that_cannot_be_run_are_a_no() -> Outcome<()> {
+    let site = Site::new()?;
+    site.hook("lease-end", "10-scrub", "exit 0")?;
+    let sim = Sim::profile("h100-sxm-8", Some(2))?;
+    let agent = schedulable(&site.setup(&sim).line("hooks", "socket = \"/no/such.sock\""))?;
+    tell(&agent, &["lease", "start", "--gpu", "1", "--id", "job-17"])?;
+    tell(&agent, &["lease", "end", "job-17"])?;
+    let counted = "rackmark_hook_runs_total{event=\"lease-end\",result=\"unavailable\"}";
+    agent.wait("the count", SOON, |scrape| value(scrape, counted) == Some(1.0))?;
+    wait_for("the drain", SOON, || {
+        let status = agent.status().ok()?;
+        (status["gpus"][1]["verdict"] == "draining").then_some(())
+    })?;
+    assert!(agent.log().contains("/no/such.sock"), "{}", agent.log());
+    Ok(())
+}
+
+/// As systemd does it: a process for each connection, with the connection as its standard input.
+#[test]
+fn hooks_run_behind_a_socket() -> Outcome<()> {
+    let site = Site::new()?;
+    site.hook("lease-start", "10-note", "cat >>$OUT/started")?;
+    let socket = site.place("hook.sock");
+    let listener = UnixListener::bind(&socket)?;
+    let hooks = site.hooks();
+    Builder::new().name("systemd".to_owned()).spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            let mut command = Command::new(binary("rackmark-hook"));
+            command.arg("--hooks-dir").arg(&hooks).stdin(Stdio::from(OwnedFd::from(connection)));
+            let Ok(mut child) = command.spawn() else { break };
+            drop(command);
+            let _ = child.wait();
+        }
+    })?;
+    let sim = Sim::profile("h100-sxm-8", Some(1))?;
+    let agent = schedulable(&site.setup(&sim).line("hooks", format!("socket = {socket:?}")))?;
+    tell(&agent, &["lease", "start", "--gpu", "0", "--id", "job-17"])?;
+    assert_eq!(site.documents("started", 1)?[0]["lease"], "job-17");
+    assert!(tell(&agent, &["hook", "list"])?.contains("10-note"));
     Ok(())
 }
 
