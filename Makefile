@@ -21,7 +21,7 @@ DEMO_GPUS ?= 8
 FUZZ_RUNS ?= 200000
 FUZZ_TARGETS := agent/hardware/fuzz/kernel_log agent/health/fuzz/trace \
   feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink firmware-hooks/fuzz/smbios \
-  firmware-hooks/fuzz/redfish
+  firmware-hooks/fuzz/redfish firmware-hooks/fuzz/hook_output
 # libFuzzer's coverage, on a stable compiler and without sanitizers.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -74,7 +74,7 @@ $(TOOLS)/.installed: tools.txt
 
 .PHONY: demo
 demo: setup-build ## Run the agent on this machine's GPUs, or on simulated ones
-	@cargo build --release --quiet -p rackmark -p rackmark-sampler -p rackmark-collect -p rackmark-attest -p rackmark-sim-nvml -p rackmark-sim-broker
+	@cargo build --release --quiet -p rackmark -p rackmark-sampler -p rackmark-collect -p rackmark-attest -p rackmark-firmware-hooks -p rackmark-sim-nvml -p rackmark-sim-broker
 	@seconds=""; if [ -n "$(DEMO_SECONDS)" ]; then seconds="--seconds $(DEMO_SECONDS)"; fi; \
 	if [ -e /proc/driver/nvidia/version ]; then \
 	  exec $(RELEASE)/rackmark demo $$seconds; \

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod hook;
 pub mod ipc;
 mod no_data;
 pub mod readings;

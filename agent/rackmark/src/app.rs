@@ -20,6 +20,7 @@ use crate::control::verbs::Verbs;
 use crate::exit::{Code, Failure, chain};
 use crate::exporter::web_config::Live;
 use crate::exporter::{self, Exporter};
+use crate::hooks::{self, Content, Hooks, Runner};
 use crate::inventory::{Noticing, SharedInventory, Told, Watched, narrate, watch as watch_inventory};
 use crate::judging::{Announcer, History, Keeper, listen, watch_host, watch_leases};
 use crate::logging::LogLevel;
@@ -96,7 +97,9 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let machine_boot_id = machine.boot_id;
     let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state.clone(), machine));
     let machine_changed = Arc::new(Notify::new());
-    let observer = History::new(keeper.clone(), Narrator::new(feed.clone()));
+    let hooks = Hooks::new(config_now.clone(), &node_id);
+    let noticing = hooks::Noticing::new(hooks.clone(), feed.clone());
+    let observer = History::new(keeper.clone(), Narrator::new(noticing));
     let observer = Noticing::new(looking.due.clone(), observer);
     let mut announcer = Announcer::new(roster.clone(), observer.clone());
     announcer.announce(|roster, now, changes| roster.tell(Input::Begin { boot_id: &boot_id }, now, changes));
@@ -109,7 +112,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         if web.as_ref().is_some_and(|web| web.latest().config.tls.is_some()) { "https" } else { "http" };
     let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone(), spool.clone(), web)
         .with_node_id(node_id.clone())
-        .with_bmc(bmc.clone());
+        .with_bmc(bmc.clone())
+        .with_hooks(hooks.clone());
     let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;
@@ -127,6 +131,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         spool: spool.clone(),
         node_id: node_id.clone(),
         people: announcer.clone(),
+        hooks: hooks.clone(),
         state_dir: config.state_dir.clone(),
         reading: Arc::new(tokio::sync::Semaphore::new(1)),
     });
@@ -175,6 +180,9 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());
         tasks.spawn(named("declaring", declaring));
     }
+    let runner =
+        Runner::new(hooks.clone(), config_now.clone(), feed.clone(), roster.clone(), announcer.clone());
+    tasks.spawn(named("hooks", runner.run(stopping.clone())));
     let host = watch_host(config_now.clone(), announcer.clone(), spool, stopping.clone());
     tasks.spawn(named("host", host));
     let kernel = listen(config_now.clone(), announcer.clone(), roster.clone(), stopping.clone());
@@ -185,6 +193,10 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         let (feed, roster) = (feed.clone(), roster.clone());
         move |told: &Told<'_>| {
             narrate(told);
+            hooks.happened(Content::Inventory {
+                changes: told.changes.to_vec(),
+                findings: told.findings.to_vec(),
+            });
             feed.with(&roster, |feed, roster| feed.inventory(told, roster));
             machine_changed.notify_one();
         }

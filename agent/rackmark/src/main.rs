@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod exit;
 mod exporter;
+mod hooks;
 mod inventory;
 mod judging;
 mod logging;

@@ -13,6 +13,7 @@ mod duration;
 mod explain;
 mod feed_tail;
 mod history;
+mod hook;
 mod inventory;
 mod key;
 mod one_shot;
@@ -127,6 +128,9 @@ enum Command {
     DefaultConfig,
     /// Check that this machine is set up: goes on past failures.
     Doctor(doctor::Options),
+    /// Show and try the hooks of this site.
+    #[command(subcommand)]
+    Hook(hook::HookCommand),
     /// Make keys of consumers, and say which of them this node listens to.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -178,6 +182,7 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
             Ok(Code::Ok)
         }
         Command::Doctor(options) => doctor::run(&options),
+        Command::Hook(command) => hook::run(command),
         Command::Key(command) => key::run(command),
         Command::Ctl(options) => ctl::run(&options),
         Command::Verify(options) => verify::run(&options),

@@ -258,6 +258,32 @@ pub const KEYS: &[Key] = &[
         "\"/run/rackmark/leases.json\"",
         "File with the leases that are in force, for `source = \"file\"`.",
     ),
+    key("hooks", "enabled", "true", "Run the hooks of the site (docs/hooks.md)."),
+    key(
+        "hooks",
+        "dir",
+        "\"/etc/rackmark/hooks.d\"",
+        "Folder with a folder of executables for each event; nothing is started for an event without one.",
+    ),
+    unset(
+        "hooks",
+        "socket",
+        "\"/run/rackmark-hook.sock\"",
+        "Socket on which systemd starts the process that runs hooks, for each connection. This or `program`.",
+    ),
+    key(
+        "hooks",
+        "program",
+        "\"rackmark-hook\"",
+        "Process that runs hooks, to start directly; a bare name is looked up beside this binary. This or `socket`.",
+    ),
+    key("hooks", "timeout_secs", "30", "How long each hook may take, 1 to 3600 seconds."),
+    key(
+        "hooks",
+        "timeouts",
+        "[]",
+        "The same for single events, as \"event=seconds\", such as \"before-burn-in=600\".",
+    ),
     key("metrics", "listen", "\"127.0.0.1:9810\"", "Address of the Prometheus endpoint."),
     unset(
         "metrics",

@@ -15,6 +15,7 @@ use super::bmc::{BmcSettings, bmc};
 use super::brokers::{BrokerAddress, Credentials, broker_tls, brokers, credentials};
 use super::delivery::{self, Consumer};
 use super::health::{LeaseSource, ignored, leases};
+use super::hooks::{HookSettings, hooks};
 use super::reader::{Mistake, Reader};
 use crate::tls::TlsSettings;
 
@@ -77,6 +78,8 @@ pub struct Config {
     pub ignored: Vec<rackmark_health::Code>,
     /// Who tells of leases.
     pub leases: LeaseSource,
+    /// The hooks of the site.
+    pub hooks: HookSettings,
     /// Prometheus endpoint.
     pub metrics_listen: SocketAddr,
     /// Web configuration of that endpoint; plain HTTP without one.
@@ -258,6 +261,7 @@ impl Config {
         let boot_grace_secs = r.number("health", "boot_grace_secs", 0..=3600);
         let ignored = ignored(r);
         let leases = leases(r);
+        let hooks = hooks(r);
         let listen = listen(r);
         let web_config_file = r.text("metrics", "web_config_file");
         let dcgm_extra = r.flag("metrics", "dcgm_extra");
@@ -296,6 +300,7 @@ impl Config {
             boot_grace: Duration::from_secs(boot_grace_secs?.into()),
             ignored,
             leases: leases?,
+            hooks: hooks?,
             metrics_listen: listen?,
             metrics_web_config_file: web_config_file.map(PathBuf::from),
             dcgm_extra,
@@ -419,7 +424,11 @@ mod tests {
             .collect();
         let mistakes = parse(&text).expect_err("socket and program together");
         let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
-        assert_eq!(keys, ["sampler.socket", "collect.socket", "attest.socket"], "{mistakes:?}");
+        assert_eq!(
+            keys,
+            ["sampler.socket", "collect.socket", "attest.socket", "hooks.socket"],
+            "{mistakes:?}"
+        );
     }
 
     #[test]

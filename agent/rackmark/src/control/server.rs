@@ -15,8 +15,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::verbs::{Answer, Verb, Verbs};
 
-/// Longest request line.
-const REQUEST_BYTES_MAX: u64 = 4096;
+/// Longest request line: a document for hooks of at most 32 KiB, with room for what JSON escapes.
+const REQUEST_BYTES_MAX: u64 = 64 << 10;
 /// Longest time to state a request, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections served at once.

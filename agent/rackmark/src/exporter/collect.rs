@@ -1,6 +1,7 @@
 //! What is exported, in order. Labels are few: a GPU is its slot, and
 //! `rackmark_gpu_info` joins it to everything else it is called.
 
+use rackmark_model::hook::HookEvent;
 use rackmark_model::readings::Inventory;
 use rackmark_model::{GpuState, Reading, Value};
 
@@ -8,6 +9,7 @@ use super::names::{Family, Names};
 use super::server::{CountersSnapshot, Refusal};
 use super::{Decimal, Kind, Sink};
 use crate::bmc::BmcState;
+use crate::hooks::EventCounts;
 use crate::publish::mqtt::StatsSnapshot;
 use crate::publish::spool::Health;
 use crate::sampling::roster::{Gpu, Roster};
@@ -36,6 +38,8 @@ pub struct Around<'a> {
     pub certificates: Vec<Certificate>,
     /// The BMC; absent where none is configured.
     pub bmc: Option<BmcState>,
+    /// Hooks of the site, by events that had any.
+    pub hooks: Vec<(HookEvent, EventCounts)>,
 }
 
 /// A certificate of our own.
@@ -73,6 +77,7 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
     if let Some(bmc) = &around.bmc {
         super::bmc::bmc(bmc, around.now_boot_ms, sink);
     }
+    super::hooks::hooks(&around.hooks, sink);
     endpoint(around, sink);
     let mut own = around.certificates.clone();
     let not_after_unix_s = around.mqtt.as_ref().map_or(0, |mqtt| mqtt.certificate_not_after_unix_s);

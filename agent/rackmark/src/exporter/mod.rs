@@ -7,6 +7,7 @@ mod client_certificates;
 mod collect;
 mod dcgm;
 mod health;
+mod hooks;
 mod mig;
 mod names;
 mod openmetrics;

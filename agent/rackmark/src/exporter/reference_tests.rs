@@ -98,6 +98,7 @@ fn everything(sink: &mut Families) {
         node: "node",
         site: "site",
         http: Counters::default().snapshot(),
+        hooks: vec![(rackmark_model::hook::HookEvent::LeaseEnd, crate::hooks::EventCounts::default())],
         certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
         bmc: Some(BmcState { configured: true, facts: Some([].into()), ..BmcState::default() }),
     };

@@ -17,6 +17,7 @@ use super::web_config::Live;
 use crate::bmc::SharedBmc;
 use crate::clock;
 use crate::config::Config;
+use crate::hooks::Hooks;
 use crate::publish::mqtt::PublisherStats;
 use crate::publish::spool::Spool;
 use crate::sampling::task::SharedRoster;
@@ -29,6 +30,7 @@ pub struct Exporter {
     spool: Option<Spool>,
     bmc: SharedBmc,
     node_id: String,
+    hooks: Option<Hooks>,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
     /// The settled part of the classic text, and of which state it is.
@@ -61,6 +63,7 @@ impl Exporter {
             spool,
             bmc: SharedBmc::default(),
             node_id: String::new(),
+            hooks: None,
             names: Names::new(),
             process: Mutex::new(None),
             settled: Mutex::new(None),
@@ -83,6 +86,13 @@ impl Exporter {
         self
     }
 
+    /// With the hooks of the site.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Hooks) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
     /// Where it is to listen.
     pub fn address(&self) -> std::net::SocketAddr {
         self.config.borrow().metrics_listen
@@ -102,6 +112,7 @@ impl Exporter {
             certificates: self.certificates(),
             bmc: Some(self.bmc.read().unwrap_or_else(PoisonError::into_inner).clone())
                 .filter(|bmc| bmc.configured),
+            hooks: self.hooks.as_ref().map(Hooks::counts).unwrap_or_default(),
         }
     }
 

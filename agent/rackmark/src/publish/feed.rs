@@ -259,6 +259,11 @@ impl Feed {
         }
     }
 
+    /// Notes among the events that a hook of the site ran.
+    pub fn hook_ran(&mut self, ran: EventKind, slot: Option<u8>, roster: &Roster) {
+        self.event(ran, clock::unix_ms(), slot, roster);
+    }
+
     /// Who speaks: the node, its identity key and the session's.
     pub fn speaker(&self) -> (NodeId, PublicKey, PublicKey) {
         let (identity, session) = self.signer.keys();

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Verb, Verbs, which};
 use crate::clock;
+use crate::hooks::of_verb;
 use crate::sampling::roster::Roster;
 
 impl Verbs {
@@ -21,11 +22,13 @@ impl Verbs {
         };
         self.people.clone().announce(|roster, now, changes| {
             let wanted = health_verb(verb, roster)?;
+            let told = of_verb(&wanted, &by, roster);
             match roster.carry_out(&wanted, &by, now, changes) {
                 Ok(()) => {}
                 Err(refusal) => return Err(explained(&refusal, verb, roster)),
             }
             tracing::info!(by, ?verb, "carried out on request");
+            told.into_iter().for_each(|content| self.hooks.happened(content));
             Ok(Json::Null)
         })?;
         Ok(match self.slot(verb) {
@@ -74,6 +77,8 @@ fn health_verb<'a>(verb: &'a Verb, roster: &Roster) -> Result<rackmark_health::V
         | Verb::Inventory
         | Verb::Check { .. }
         | Verb::History { .. }
+        | Verb::HookList
+        | Verb::HookTest { .. }
         | Verb::Pause { .. }
         | Verb::Resume { .. } => {
             return Err("that changes nothing".to_owned());
@@ -93,7 +98,9 @@ fn gpu_of(verb: &Verb) -> Option<&str> {
         | Verb::History { gpu, .. }
         | Verb::Check { gpu } => gpu.as_deref(),
         Verb::LeaseStart { gpu, .. } | Verb::Swap { gpu, .. } => Some(gpu),
-        Verb::LeaseEnd { .. } | Verb::Status | Verb::Inventory => None,
+        Verb::LeaseEnd { .. } | Verb::HookList | Verb::HookTest { .. } | Verb::Status | Verb::Inventory => {
+            None
+        }
     }
 }
 

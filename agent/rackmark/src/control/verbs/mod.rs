@@ -5,6 +5,7 @@ mod check;
 mod command;
 mod health;
 mod history;
+mod hook;
 mod inventory;
 mod status;
 
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::config::Config;
+use crate::hooks::{self, Hooks};
 use crate::inventory::{Noticing, SharedInventory};
 use crate::judging::{Announcer, History};
 use crate::publish::feed::SharedFeed;
@@ -125,6 +127,15 @@ pub enum Verb {
     },
     /// What this server is.
     Inventory,
+    /// What hooks of the site each event would run.
+    HookList,
+    /// Run the hooks of an event, although nothing happened.
+    HookTest {
+        /// Name of the event.
+        event: String,
+        /// What they read; a sample where absent.
+        document: Option<serde_json::Map<String, Json>>,
+    },
     /// The verdict on one GPU or on the node, from what is judged already.
     Check {
         /// Slot, UUID, serial number or PCI address; the node where absent.
@@ -160,6 +171,8 @@ pub struct Verbs {
     pub node_id: String,
     /// The door through which people change the judgement.
     pub people: People,
+    /// The hooks of the site.
+    pub hooks: Hooks,
     /// Where the history is.
     pub state_dir: std::path::PathBuf,
     /// Places for those who read the history.
@@ -167,7 +180,7 @@ pub struct Verbs {
 }
 
 /// What people change, and whoever is told of it.
-pub type People = Announcer<Noticing<History<Narrator<SharedFeed>>>>;
+pub type People = Announcer<Noticing<History<Narrator<hooks::Noticing<SharedFeed>>>>>;
 
 impl Verbs {
     /// Carries out one verb for `by`, whose name is asked for only where it is kept.
@@ -179,6 +192,8 @@ impl Verbs {
             Verb::History { gpu, limit } => self.history(gpu, limit).await,
             Verb::Pause { gpu, for_secs } => self.pause(gpu.as_deref(), Duration::from_secs(for_secs)).await,
             Verb::Resume { gpu } => self.resume(gpu.as_deref()),
+            Verb::HookList => Ok(self.hook_list().await),
+            Verb::HookTest { event, document } => self.hook_test(&event, document).await,
             verb => self.change(&verb, &by()),
         };
         match answer {
