@@ -194,6 +194,8 @@ pub struct Make<'a> {
     pub firmware: Option<[u8; 48]>,
     /// The extension in the form of the TCG, without the device's key.
     pub tcb_info: bool,
+    /// The device's key as the alias names it (`SubjectPublicKeyInfo`); none for the one that issues the alias.
+    pub named: Option<&'a [u8]>,
     /// Its certificate may issue, as it must for the alias.
     pub may_issue: bool,
 }
@@ -205,6 +207,7 @@ impl Default for Make<'_> {
             serial: "416A5FAFCBD9FA5CA3",
             firmware: Some([0xf1; 48]),
             tcb_info: false,
+            named: None,
             may_issue: true,
         }
     }
@@ -283,7 +286,8 @@ impl Device {
             let value = if make.tcb_info {
                 sequence(&[&element(0x80, &[b"rackmark"]), &element(0xa6, &[&id])])
             } else {
-                sequence(&[&[INTEGER, 1, 1], &chip.key.public(), &id])
+                let own = chip.key.public();
+                sequence(&[&[INTEGER, 1, 1], make.named.unwrap_or(&own), &id])
             };
             extensions.push(extension(FIRMWARE, false, &value));
         }
@@ -322,6 +326,14 @@ impl Device {
     /// # Errors
     /// Where there is no randomness.
     pub fn report(&self, said: &Report<'_>) -> Outcome<Vec<u8>> {
+        self.report_by(&self.alias, said)
+    }
+
+    /// The same, signed by another key than its alias.
+    ///
+    /// # Errors
+    /// Where there is no randomness.
+    pub fn report_by(&self, key: &Key, said: &Report<'_>) -> Outcome<Vec<u8>> {
         let field = |kind: u8, value: &[u8]| {
             [&[kind, 0, u8::try_from(value.len()).unwrap_or_default(), 0][..], value].concat()
         };
@@ -352,7 +364,7 @@ impl Device {
             &opaque,
         ]
         .concat();
-        report.extend(self.alias.sign(&report, true)?);
+        report.extend(key.sign(&report, true)?);
         Ok(report)
     }
 }

@@ -1,7 +1,7 @@
 //! What devices sign: good ones, and attacks on every check. All go through a whole bundle.
 
 use rackmark_e2e::Outcome;
-use rackmark_e2e::device_maker::{Answer, Device, Issuer, Make, Maker, Report, Word, pem};
+use rackmark_e2e::device_maker::{Answer, Device, Issuer, Key, Make, Maker, Report, Word, pem};
 use rackmark_e2e::node_maker::{NOW, Node, Shown};
 use rackmark_feed::DeviceKind;
 use rackmark_feed::verify::bundle::BundleView;
@@ -163,7 +163,8 @@ fn a_component_that_signs_by_way_of_the_bmc_is_labelled_so() -> Outcome<()> {
     let issuer = ring::digest::digest(&ring::digest::SHA256, &scene.device.chip.key.public());
     assert_ne!(key.as_ref().map(|key| &key[..]), Some(issuer.as_ref()));
     // A GPU needs an alias that names its firmware.
-    let gpu = shown(DeviceKind::Gpu, GPU, &scene.report(GPU)?);
+    let silent = Report { nonce: scene.node.device_nonce(GPU), firmware: None, ..Report::default() };
+    let gpu = shown(DeviceKind::Gpu, GPU, &scene.device.report(&silent)?);
     assert_eq!(scene.judge(gpu)?, (Result3::NotEstablished, Reason::FirmwareIdMismatch));
     Ok(())
 }
@@ -301,7 +302,14 @@ fn attack_chain_that_is_cut_or_out_of_order() -> Outcome<()> {
 #[test]
 fn attack_report_signed_by_the_key_of_an_issuer() -> Outcome<()> {
     let scene = Scene::new()?;
-    let shown = Shown { chain: pem(&scene.device.chain[1..]), ..scene.shown()? };
+    let name = "HGX_IRoT_0";
+    let said = Report { nonce: scene.node.device_nonce(name), firmware: None, ..Report::default() };
+    let shown = Shown {
+        kind: DeviceKind::Component,
+        name: name.into(),
+        report: scene.device.report_by(&scene.device.chip.key, &said)?,
+        chain: pem(&scene.device.chain[1..]),
+    };
     assert_eq!(scene.judge(shown)?, (Result3::NotEstablished, Reason::CertificatePurpose));
     Ok(())
 }
@@ -332,6 +340,14 @@ fn attack_report_with_the_firmware_of_another() -> Outcome<()> {
     let report = scene.device.report(&Report { nonce, firmware: Some([0xf2; 48]), ..Report::default() })?;
     let shown = Shown { report, ..scene.shown()? };
     assert_eq!(scene.judge(shown)?, (Result3::NotEstablished, Reason::FirmwareIdMismatch));
+    Ok(())
+}
+
+#[test]
+fn attack_alias_that_names_another_device() -> Outcome<()> {
+    let other = Key::generate()?.public();
+    let scene = Scene::made(&Make { named: Some(&other), ..Make::default() })?;
+    assert_eq!(scene.judge(scene.shown()?)?, (Result3::NotEstablished, Reason::CertificateKeyMismatch));
     Ok(())
 }
 
