@@ -20,8 +20,9 @@ DEMO_GPUS ?= 8
 # Executions of each fuzz target; a release is preceded by 10 million.
 FUZZ_RUNS ?= 200000
 FUZZ_TARGETS := agent/hardware/fuzz/kernel_log agent/health/fuzz/trace \
-  feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink firmware-hooks/fuzz/smbios \
-  firmware-hooks/fuzz/redfish firmware-hooks/fuzz/hook_output
+  feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink \
+  feed/fuzz/event_log feed/fuzz/tpm_structures feed/fuzz/certificate feed/fuzz/bundle feed/fuzz/evidence \
+  feed/fuzz/spdm firmware-hooks/fuzz/smbios firmware-hooks/fuzz/redfish firmware-hooks/fuzz/hook_output
 # libFuzzer's coverage, on a stable compiler and without sanitizers.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -101,7 +102,7 @@ fuzz: setup-test ## Fuzz every parser of what strangers send: FUZZ_RUNS=10000000
 	  corpus=$(FUZZ_BUILD)/corpus/$$name; log=$(FUZZ_BUILD)/$$name.log; mkdir -p $$corpus; \
 	  seeds=""; if [ -d $$crate/seeds/$$name ]; then seeds=$$crate/seeds/$$name; fi; \
 	  dictionary=""; if [ -f $$crate/$$name.dict ]; then dictionary=-dict=$$crate/$$name.dict; fi; \
-	  if $(FUZZ_BUILD)/*/release/$$name -runs=$(FUZZ_RUNS) -max_len=2048 -timeout=5 $$dictionary \
+	  if $(FUZZ_BUILD)/*/release/$$name -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=5 $$dictionary \
 	    -artifact_prefix=$(FUZZ_BUILD)/$$name- $$corpus $$seeds >$$log 2>&1; \
 	  then echo "fuzz $$name: $$(grep -E '^Done' $$log), no finding"; \
 	  else tail -40 $$log; echo "fuzz $$name: a finding, see $(FUZZ_BUILD)/$$name-*" >&2; exit 1; fi; \
@@ -121,7 +122,7 @@ lint: setup-test ## Format, clippy, documentation, dependencies
 
 # --- measurements ------------------------------------------------------------
 
-BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health
+BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health bench-verify
 
 .PHONY: bench $(BENCHES)
 bench: $(BENCHES) ## Print every figure of SPECIFICATION.md, about 20 minutes

@@ -1,11 +1,12 @@
 //! A bundle: everything that a verifier needs to judge a node, in one file.
 //!
-//! Bytes: [`BUNDLE_MAGIC`], then postcard: session frame, evidence frame, artefacts, activations; nothing
-//! follows. Frames and artefacts are the signed bytes as they came. The order of artefacts
+//! Bytes: [`BUNDLE_MAGIC`], then postcard: session frame, evidence frame, artefacts, activations, answers about
+//! revocation; nothing follows. Frames and artefacts are the signed bytes as they came. The order of artefacts
 //! means nothing: they are found by digest.
 
 use serde::{Deserialize, Serialize};
 
+use super::ocsp::ANSWER_BYTES;
 use crate::body::evidence::ArtefactRef;
 use crate::extension;
 use crate::ids::{NodeId, sha256};
@@ -23,6 +24,8 @@ pub const BUNDLE_BYTES: usize = 4 << 20;
 pub const ARTEFACTS: usize = 2 + 2 * limits::DEVICES;
 /// Most activations.
 pub const ACTIVATIONS: usize = 8;
+/// Most answers about revocation, each at most [`ANSWER_BYTES`] long.
+pub const ANSWERS: usize = 16;
 /// Longest name of a TPM object in bytes: algorithm and SHA-512.
 pub const OBJECT_NAME_BYTES: usize = 66;
 
@@ -81,6 +84,10 @@ pub struct Bundle {
     pub artefacts: Vec<Vec<u8>>,
     /// What other verifiers say.
     pub activations: Vec<Activation>,
+    /// What issuers of devices' certificates answer about revocation (OCSP, DER), as a verifier asked them. A node
+    /// brings none.
+    #[serde(serialize_with = "byte_strings")]
+    pub revocations: Vec<Vec<u8>>,
 }
 
 fn byte_strings<S: serde::Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
@@ -107,6 +114,7 @@ impl Bundle {
             evidence: &self.evidence,
             artefacts: self.artefacts.iter().map(Vec::as_slice).collect(),
             activations: self.activations.clone(),
+            revocations: self.revocations.iter().map(Vec::as_slice).collect(),
         }
     }
 }
@@ -124,6 +132,9 @@ pub struct BundleView<'a> {
     /// What other verifiers say.
     #[serde(deserialize_with = "limits::list::<_, Activation, ACTIVATIONS>")]
     pub activations: Vec<Activation>,
+    /// What issuers answer about revocation (OCSP, DER).
+    #[serde(borrow, deserialize_with = "limits::list::<_, &'a [u8], ANSWERS>")]
+    pub revocations: Vec<&'a [u8]>,
 }
 
 /// Why bytes are no bundle.
@@ -163,7 +174,8 @@ impl<'a> BundleView<'a> {
         }
         let frames = view.session.len().max(view.evidence.len()) <= limits::FRAME_BYTES;
         let artefacts = view.artefacts.iter().all(|bytes| bytes.len() <= limits::ARTEFACT_BYTES);
-        if !frames || !artefacts {
+        let answers = view.revocations.iter().all(|bytes| bytes.len() <= ANSWER_BYTES);
+        if !frames || !artefacts || !answers {
             return Err(BundleError::Part);
         }
         Ok(view)
@@ -194,6 +206,7 @@ mod tests {
             evidence: b"evidence".to_vec(),
             artefacts: vec![b"one".to_vec(), Vec::new()],
             activations: vec![Activation::sign(node, vec![0, 11, 1], 7, &key)],
+            revocations: vec![b"answer".to_vec()],
         }
     }
 
@@ -215,6 +228,9 @@ mod tests {
         let mut many = bundle();
         many.artefacts = vec![Vec::new(); ARTEFACTS + 1];
         assert!(matches!(BundleView::parse(&many.to_bytes()), Err(BundleError::Parse(_))));
+        let mut answers = bundle();
+        answers.revocations = vec![vec![0; ANSWER_BYTES + 1]];
+        assert_eq!(BundleView::parse(&answers.to_bytes()), Err(BundleError::Part));
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Certificate {
     }
 
     /// True when it may issue certificates with `below` further issuers under it.
-    fn may_issue(&self, below: usize) -> bool {
+    pub(super) fn may_issue(&self, below: usize) -> bool {
         let tbs = self.parsed.tbs_certificate();
         let Ok(Some((_, basic))) = tbs.get_extension::<BasicConstraints>() else { return false };
         let signs = match tbs.get_extension::<KeyUsage>() {
@@ -157,7 +157,8 @@ impl Certificate {
         self.parsed.tbs_certificate().issuer().to_string()
     }
 
-    fn is_named_as_issuer_of(&self, other: &Self) -> bool {
+    /// True when `other` names its subject as issuer.
+    pub(super) fn is_named_as_issuer_of(&self, other: &Self) -> bool {
         self.parsed.tbs_certificate().subject() == other.parsed.tbs_certificate().issuer()
     }
 
@@ -213,6 +214,17 @@ pub(super) fn verifies(
             rs::UnparsedPublicKey::new(parameters, point).verify(message, signature).is_ok()
         }
     }
+}
+
+/// True when `key` made a signature of fixed length (`r` and `s`, big-endian) over `message`: P-256 with SHA-256, P-384
+/// with SHA-384, and nothing else.
+pub(super) fn verifies_fixed(key: &CertifiedKey, message: &[u8], signature: &[u8]) -> bool {
+    let (parameters, point): (&dyn rs::VerificationAlgorithm, _) = match key {
+        CertifiedKey::Rsa { .. } => return false,
+        CertifiedKey::P256(point) => (&rs::ECDSA_P256_SHA256_FIXED, point),
+        CertifiedKey::P384(point) => (&rs::ECDSA_P384_SHA384_FIXED, point),
+    };
+    rs::UnparsedPublicKey::new(parameters, point).verify(message, signature).is_ok()
 }
 
 /// Where the signed part stands: signatures are over the bytes as they came, never over what is made of them again.

@@ -3,12 +3,17 @@
 
 pub mod bundle;
 pub mod certificate;
+pub mod chain;
 pub mod credential;
+mod der;
 pub mod endorsement;
 pub mod event_log;
 pub mod nonces;
+pub mod nvidia;
+pub mod ocsp;
 pub mod outcome;
 pub mod quote;
 pub mod report;
+pub mod spdm;
 pub mod store;
 pub mod tpm;

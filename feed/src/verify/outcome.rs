@@ -180,8 +180,16 @@ reasons! {
     DeviceSigned "device_signed",
     /// The management controller had the component sign.
     BmcSigned "bmc_signed",
-    /// Report and certificate name different firmware.
+    /// Report and certificate name different firmware, or the certificate names none.
     FirmwareIdMismatch "firmware_id_mismatch",
+    /// The device signs another version of its firmware or driver than the inventory says. Inventories lag behind.
+    FirmwareDiffers "firmware_differs",
+    /// The report is written in a way that this verifier does not know.
+    FormatUnknown "format_unknown",
+    /// What signed is of another kind than the host says.
+    OtherKindOfDevice "other_kind_of_device",
+    /// One device signed for two slots.
+    DeviceTwice "device_twice",
     /// Sources of the inventory contradict each other.
     InventoryFinding "inventory_finding",
     /// The library is a simulation.

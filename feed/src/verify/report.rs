@@ -1,11 +1,14 @@
 //! A whole bundle, judged: session, freshness, TPM, boot log, inventory, devices.
 
+mod devices;
+
 use std::fmt;
 
 use super::bundle::{BundleView, find};
 use super::certificate::Certificate;
 use super::endorsement::{TpmMake, verify_endorsement};
 use super::event_log::EventLog;
+use super::nvidia::SignedDevice;
 use super::outcome::{Check, Outcome, Reason, Subject, worst};
 use super::quote::{QuoteInput, verify_quote};
 use super::store::{Observation, TpmClock};
@@ -43,6 +46,8 @@ pub struct Trust<'a> {
     pub endorsement_anchors: &'a [Certificate],
     /// Issuers between them and a TPM's certificate.
     pub endorsement_pool: &'a [Certificate],
+    /// Makers of devices: what their root, or an issuer below it, certifies is a device of theirs.
+    pub device_anchors: &'a [Certificate],
     /// Other verifiers, whose word counts for an activation.
     pub verifiers: &'a [PublicKey],
     /// Values that registers must have, by index.
@@ -102,7 +107,7 @@ pub enum DeviceLabel {
     HostReported,
     /// The machine's management controller had it sign.
     BmcSigned,
-    /// It signed itself, under a trusted maker.
+    /// It signed itself, under a trusted maker, for the nonce of this evidence.
     DeviceSigned,
 }
 
@@ -128,6 +133,8 @@ pub struct DeviceReport {
     pub label: DeviceLabel,
     /// Id of the device by its own key, where it signed: it survives firmware updates and moves.
     pub key: Option<[u8; 32]>,
+    /// What it signed.
+    pub signed: Option<SignedDevice>,
 }
 
 /// What came of a bundle.
@@ -201,7 +208,14 @@ pub fn verify_bundle(bundle: &BundleView<'_>, trust: &Trust<'_>, question: &Ques
     let artefacts = bundle.by_digest();
     boot_log(&opened.evidence, &artefacts, trust, &mut report);
     report.inventory = inventory(&opened.evidence, &artefacts, trust, &mut report.checks);
-    devices(&opened.evidence, &mut report);
+    devices::devices(
+        &opened.evidence,
+        &artefacts,
+        &bundle.revocations,
+        trust,
+        question.now_unix_ms,
+        &mut report,
+    );
     report.label = label(&report.checks, judged.label);
     // Whoever is not shown to be the node must not be remembered as it: a node id is public, and memory would take
     // a stranger's keys for the node's.
@@ -514,20 +528,6 @@ fn inventory(
         ));
     }
     Some(inventory)
-}
-
-/// No report of a device is judged yet: what the host says of it stands for itself.
-fn devices(evidence: &Evidence, report: &mut NodeReport) {
-    for (at, device) in (0..).zip(&evidence.claim.devices) {
-        let subject = Subject::Device(at);
-        report.checks.push(Check::not_established(subject, Reason::HostReported, &device.reason));
-        report.devices.push(DeviceReport {
-            slot: device.slot,
-            name: device.name.clone(),
-            label: DeviceLabel::HostReported,
-            key: None,
-        });
-    }
 }
 
 fn observation(opened: &Opened, bundle: &BundleView<'_>, judged: Judged, report: &NodeReport) -> Observation {

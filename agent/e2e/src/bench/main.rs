@@ -6,6 +6,7 @@ mod faults;
 mod health;
 mod line;
 mod telemetry;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,8 +21,10 @@ fn main() -> ExitCode {
         "faults" => faults::measure(),
         "delivery" => delivery::measure(),
         "health" => health::measure(),
+        "verify" => verify::measure(),
         _ => {
-            Err(format!("no group {group:?}; there are line, telemetry, faults, delivery and health").into())
+            Err(format!("no group {group:?}; there are line, telemetry, faults, delivery, health and verify")
+                .into())
         }
     };
     match measured {

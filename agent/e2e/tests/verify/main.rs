@@ -2,4 +2,6 @@
 //! machines, a device's certificates.
 
 mod boot_log;
+mod devices;
+mod samples;
 mod tpm;

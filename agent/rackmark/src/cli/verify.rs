@@ -163,10 +163,10 @@ fn text(report: &NodeReport, colour: bool) -> String {
 
 /// One line for people: what stands behind the node and its devices.
 fn trust_line(report: &NodeReport) -> String {
-    let signed = report.devices.iter().filter(|device| device.key.is_some()).count();
+    let signed = report.devices.iter().filter(|device| device.signed.is_some()).count();
     let devices = match report.devices.len() {
         0 => String::new(),
-        all => format!(", {signed} of {all} devices signed by themselves"),
+        all => format!(", {signed} of {all} devices signed"),
     };
     let make = report.tpm.as_ref().map(|make| format!(" ({} {})", make.manufacturer, make.model));
     let outcome = match report.outcome() {
@@ -200,6 +200,14 @@ fn document(report: &NodeReport, flags: &[Flag]) -> Json {
                 "name": device.name,
                 "label": device.label.name(),
                 "key": device.key.map(|key| hex(&key)),
+                "signed": device.signed.as_ref().map(|signed| json!({
+                    "model": signed.model,
+                    "serial": signed.serial,
+                    "driver_version": signed.driver_version,
+                    "vbios_version": signed.vbios_version,
+                    "firmware_id": hex(&signed.firmware_id),
+                    "revocation_answered": signed.revocation_answered,
+                })),
             })
         })
         .collect();

@@ -1,7 +1,7 @@
 //! Whom a verifier believes: a folder of certificates and keys.
 //!
-//! `tpm/roots` and `tpm/issuers` hold the certificates of TPM makers, each
-//! as `*.pem`, `*.crt`, `*.cer` or `*.der`; `verifiers` has a public key in hexadecimal digits per line, `registers`
+//! `tpm/roots` and `tpm/issuers` hold the certificates of TPM makers, `devices/roots` those of makers of GPUs, each as
+//! `*.pem`, `*.crt`, `*.cer` or `*.der`; `verifiers` has a public key in hexadecimal digits per line, `registers`
 //! an index and a value per line. What is not there is believed of nobody.
 
 use std::fs;
@@ -53,6 +53,7 @@ pub enum TrustError {
 pub struct TrustStore {
     endorsement_roots: Vec<Certificate>,
     endorsement_issuers: Vec<Certificate>,
+    device_roots: Vec<Certificate>,
     verifiers: Vec<PublicKey>,
     registers: Vec<(u8, Vec<u8>)>,
     simulated: bool,
@@ -68,6 +69,7 @@ impl TrustStore {
             simulated: false,
             endorsement_roots: certificates(&folder.join("tpm/roots"))?,
             endorsement_issuers: certificates(&folder.join("tpm/issuers"))?,
+            device_roots: certificates(&folder.join("devices/roots"))?,
             verifiers: lines(&folder.join("verifiers"), "a public key of 64 hexadecimal digits", |line| {
                 PublicKey::from_hex(line)
             })?,
@@ -97,6 +99,7 @@ impl TrustStore {
         Trust {
             endorsement_anchors: &self.endorsement_roots,
             endorsement_pool: &self.endorsement_issuers,
+            device_anchors: &self.device_roots,
             verifiers: &self.verifiers,
             policy: &self.registers,
             simulated: self.simulated,
@@ -190,19 +193,21 @@ mod tests {
     fn every_part_is_read_and_what_is_wrong_is_named() {
         let folder = tempfile::tempdir().expect("folder");
         let path = |name: &str| folder.path().join(name);
-        for part in ["tpm/roots", "tpm/issuers"] {
+        for part in ["tpm/roots", "tpm/issuers", "devices/roots"] {
             fs::create_dir_all(path(part)).expect("folder");
         }
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("key");
         let certificate = rcgen::CertificateParams::default().self_signed(&key).expect("certificate");
         fs::write(path("tpm/roots/one.pem"), certificate.pem()).expect("file");
         fs::write(path("tpm/issuers/two.der"), certificate.der()).expect("file");
+        fs::write(path("devices/roots/three.pem"), certificate.pem()).expect("file");
         fs::write(path("tpm/roots/README"), "no certificate").expect("file");
         fs::write(path("verifiers"), format!("# known\n\n{}\n", "ab".repeat(32))).expect("file");
         fs::write(path("registers"), format!("7 {}\n", "cd".repeat(32))).expect("file");
         let store = TrustStore::read(folder.path()).expect("good");
         let trust = store.trust();
         assert_eq!((trust.endorsement_anchors.len(), trust.endorsement_pool.len()), (1, 1));
+        assert_eq!(trust.device_anchors.len(), 1);
         assert_eq!((trust.verifiers.len(), trust.policy), (1, &[(7, vec![0xcd; 32])][..]));
         fs::write(path("verifiers"), "ab\n").expect("file");
         assert!(matches!(TrustStore::read(folder.path()), Err(TrustError::Line { line: 1, .. })));
