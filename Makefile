@@ -82,7 +82,7 @@ demo: setup-build ## Run the agent on this machine's GPUs, or on simulated ones
 	else \
 	  echo "no NVIDIA driver on this machine: simulating $(DEMO_GPUS) GPUs, profile $(DEMO_PROFILE)"; \
 	  folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap : INT; \
-	  $(RELEASE)/nvml-sim prepare --profile $(DEMO_PROFILE) --gpus $(DEMO_GPUS) --dir "$$folder/sim"; \
+	  $(RELEASE)/nvml-sim prepare --profile $(DEMO_PROFILE) --gpus $(DEMO_GPUS) --attestation --dir "$$folder/sim"; \
 	  $(RELEASE)/rackmark demo --simulated "$$folder/sim" $$seconds; \
 	fi
 

@@ -10,7 +10,6 @@ pub mod broker;
 pub mod browser;
 pub mod certificates;
 pub mod consumer;
-pub mod device_maker;
 pub mod http;
 pub mod kernel_log;
 pub mod kills;
@@ -22,6 +21,8 @@ pub mod sim;
 pub mod stats;
 pub mod swtpm;
 pub mod tpm_proxy;
+
+pub use nvidia_ml::device_maker;
 
 /// A result whose error is a sentence for the person who reads the test log.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -38,6 +38,20 @@ impl Sim {
         Self::prepare(&arguments)
     }
 
+    /// A profile whose GPUs sign reports, under a maker of their own.
+    ///
+    /// # Errors
+    /// Where the simulator refuses.
+    pub fn signing(name: &str, gpus: u32) -> Outcome<Self> {
+        let arguments = ["--profile", name, "--gpus", &gpus.to_string(), "--attestation"].map(str::to_owned);
+        Self::prepare(&arguments)
+    }
+
+    /// The root of the maker of GPUs that sign.
+    pub fn device_root(&self) -> PathBuf {
+        self.path().join("attestation/root.der")
+    }
+
     /// Prepares a shipped scenario, such as `load`.
     ///
     /// # Errors

@@ -26,7 +26,37 @@ pub const GPUS_MAX: usize = 64;
 /// Daemon to sampler. Exactly one, first on the stream; the end of the stream
 /// is the order to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SamplerOrder {
+pub enum SamplerOrder {
+    /// Read the GPUs from tick to tick.
+    Sample(SamplePlan),
+    /// Have GPUs sign, each once, then end. A process of its own does this:
+    /// a GPU may take seconds to sign, and sampling goes on meanwhile.
+    Attest(Vec<GpuQuestion>),
+}
+
+/// One GPU that is to sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuQuestion {
+    /// Which.
+    pub address: PciAddress,
+    /// What its report must carry.
+    pub nonce: [u8; 32],
+}
+
+/// What a GPU signed, and its certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuSigned {
+    /// The signed report, as NVML gives it: one exchange of SPDM, at most
+    /// 8,192 bytes (`NVML_CC_GPU_ATTESTATION_REPORT_SIZE`).
+    pub report: Vec<u8>,
+    /// Certificates, leaf first, as NVML gives them (PEM), at most 5,120 bytes
+    /// (`NVML_GPU_ATTESTATION_CERT_CHAIN_SIZE`).
+    pub chain: Vec<u8>,
+}
+
+/// How GPUs are sampled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplePlan {
     /// Time from tick to tick, in milliseconds (100 to 60,000).
     pub period_ms: u32,
     /// Slow readings are taken every this many ticks (at least 1).
@@ -60,6 +90,13 @@ pub enum SamplerReport {
     Sample(Sample),
     /// An event of the driver.
     Event(GpuEvent),
+    /// What a GPU signed, or why it signs nothing, in one line. Only to [`SamplerOrder::Attest`], once for each GPU.
+    Signed {
+        /// Which GPU.
+        address: PciAddress,
+        /// What it signed.
+        outcome: Result<GpuSigned, String>,
+    },
 }
 
 /// Daemon to collector. Exactly one, first on the stream.

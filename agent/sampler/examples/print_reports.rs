@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use std::{env, io::Write};
 
 use rackmark_hardware::process::ProcessUsage;
-use rackmark_model::ipc::{self, LENGTH_BYTES, SamplerOrder, SamplerReport};
+use rackmark_model::ipc::{self, LENGTH_BYTES, SamplePlan, SamplerOrder, SamplerReport};
 
 /// Opening GPUs and the first slow readings are over by then.
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -28,8 +28,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut stream, theirs) = UnixStream::pair()?;
     let start = Instant::now();
     let mut child = Command::new(binary).args(arguments).stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
-    let order =
-        SamplerOrder { period_ms, slow_every_ticks: 60, pcie_throughput: false, leave_alone: Vec::new() };
+    let order = SamplerOrder::Sample(SamplePlan {
+        period_ms,
+        slow_every_ticks: 60,
+        pcie_throughput: false,
+        leave_alone: Vec::new(),
+    });
     let mut frame = Vec::new();
     ipc::encode(&order, &mut frame)?;
     stream.write_all(&frame)?;

@@ -99,7 +99,7 @@ fn close(shared: &Shared, mut library: Arc<Library>) {
 
 /// The error and its causes on one line. Some causes repeat their own cause;
 /// nothing is said twice.
-fn cause(error: &LoadError) -> String {
+pub(crate) fn cause(error: &LoadError) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -30,6 +30,7 @@
 //! that a fresh one takes over.
 
 mod arguments;
+mod attest;
 mod board;
 mod clock;
 mod driver;
@@ -49,7 +50,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rackmark_model::ipc::{SamplerOrder, SamplerReport};
+use rackmark_model::ipc::{SamplePlan, SamplerOrder, SamplerReport};
 
 pub use arguments::{ArgumentError, Arguments};
 
@@ -82,19 +83,23 @@ const DRIVER_STACK_BYTES: usize = 1 << 20;
 struct Shared {
     nvml_library: OsString,
     sysfs_root: PathBuf,
-    order: SamplerOrder,
+    order: SamplePlan,
     beat: Beat,
     board: Board,
     outlet: Outlet,
 }
 
-/// Takes the order from standard input and samples until the stream ends. Does
-/// not return: the process ends with 0 at the end of the stream,
+/// Takes the order from standard input and samples until the stream ends, or has
+/// GPUs sign and ends. Does not return: the process ends with 0 at the end of the stream,
 /// [`EXIT_USAGE`] for an order that cannot be followed, [`EXIT_INTERNAL`] or
 /// [`EXIT_TRY_AGAIN`].
 pub fn run(arguments: Arguments) -> ! {
     process::share_one_heap();
-    let order = order::read_order().unwrap_or_else(|error| refuse(&error));
+    let order = match order::read_order() {
+        Ok(SamplerOrder::Sample(plan)) => plan,
+        Ok(SamplerOrder::Attest(questions)) => attest::run(&arguments.nvml_library, &questions),
+        Err(error) => refuse(&error),
+    };
     let shared = Arc::new(Shared {
         nvml_library: arguments.nvml_library,
         sysfs_root: arguments.sysfs_root,
@@ -106,16 +111,21 @@ pub fn run(arguments: Arguments) -> ! {
     shared.outlet.send(&SamplerReport::Hello { pid: std::process::id() });
     // Sysfs comes first: it says which GPUs the driver may be asked for.
     let ticker = Ticker::new(Arc::clone(&shared));
-    let started = start_thread("end", END_STACK_BYTES, || match order::wait_for_end() {
-        Ok(()) => process::end(0),
-        Err(error) => refuse(&error),
-    })
-    .and_then(|()| start_thread("driver", DRIVER_STACK_BYTES, move || driver::run(&shared)));
+    let started = end_with_the_stream()
+        .and_then(|()| start_thread("driver", DRIVER_STACK_BYTES, move || driver::run(&shared)));
     if let Err(error) = started {
         complain(&format!("cannot start a thread: {error}"));
         process::end(EXIT_INTERNAL);
     }
     ticker.run()
+}
+
+/// From now on the process ends with the stream, whatever hangs.
+fn end_with_the_stream() -> io::Result<()> {
+    start_thread("end", END_STACK_BYTES, || match order::wait_for_end() {
+        Ok(()) => process::end(0),
+        Err(error) => refuse(&error),
+    })
 }
 
 fn start_thread(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::io;
 
-use rackmark_model::ipc::{self, FrameError, GPUS_MAX, LENGTH_BYTES, SamplerOrder};
+use rackmark_model::ipc::{self, FrameError, GPUS_MAX, LENGTH_BYTES, SamplePlan, SamplerOrder};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read};
 use rustix::stdio::stdin;
@@ -34,6 +34,8 @@ pub(crate) enum OrderError {
     SlowEvery,
     #[error("{0} GPUs to leave alone were ordered, more than {GPUS_MAX}")]
     LeaveAlone(usize),
+    #[error("{0} GPUs to sign were ordered, more than {GPUS_MAX}")]
+    Questions(usize),
 }
 
 /// Reads the one order from standard input and checks it.
@@ -70,6 +72,17 @@ pub(crate) fn wait_for_end() -> Result<(), OrderError> {
 }
 
 fn checked(order: SamplerOrder) -> Result<SamplerOrder, OrderError> {
+    match &order {
+        SamplerOrder::Sample(plan) => check(plan)?,
+        SamplerOrder::Attest(questions) if questions.len() > GPUS_MAX => {
+            return Err(OrderError::Questions(questions.len()));
+        }
+        SamplerOrder::Attest(_) => {}
+    }
+    Ok(order)
+}
+
+fn check(order: &SamplePlan) -> Result<(), OrderError> {
     if !(PERIOD_MS_MIN..=PERIOD_MS_MAX).contains(&order.period_ms) {
         return Err(OrderError::Period(order.period_ms));
     }
@@ -79,7 +92,7 @@ fn checked(order: SamplerOrder) -> Result<SamplerOrder, OrderError> {
     if order.leave_alone.len() > GPUS_MAX {
         return Err(OrderError::LeaveAlone(order.leave_alone.len()));
     }
-    Ok(order)
+    Ok(())
 }
 
 /// Fills `buffer`, or as much of it as comes before the end of the stream.
@@ -111,28 +124,22 @@ impl OrderError {
 mod tests {
     use super::*;
 
-    fn order() -> SamplerOrder {
-        SamplerOrder {
-            period_ms: 1000,
-            slow_every_ticks: 60,
-            pcie_throughput: false,
-            leave_alone: Vec::new(),
-        }
+    fn plan() -> SamplePlan {
+        SamplePlan { period_ms: 1000, slow_every_ticks: 60, pcie_throughput: false, leave_alone: Vec::new() }
     }
 
     #[test]
     fn orders_outside_their_bounds_are_refused() {
-        assert!(checked(order()).is_ok());
-        assert!(matches!(checked(SamplerOrder { period_ms: 99, ..order() }), Err(OrderError::Period(99))));
-        assert!(matches!(checked(SamplerOrder { period_ms: 60_001, ..order() }), Err(OrderError::Period(_))));
-        assert!(matches!(
-            checked(SamplerOrder { slow_every_ticks: 0, ..order() }),
-            Err(OrderError::SlowEvery)
-        ));
+        assert!(check(&plan()).is_ok());
+        assert!(matches!(check(&SamplePlan { period_ms: 99, ..plan() }), Err(OrderError::Period(99))));
+        assert!(matches!(check(&SamplePlan { period_ms: 60_001, ..plan() }), Err(OrderError::Period(_))));
+        assert!(matches!(check(&SamplePlan { slow_every_ticks: 0, ..plan() }), Err(OrderError::SlowEvery)));
         let address = "0000:1b:00.0".parse().expect("address");
+        let questions = vec![ipc::GpuQuestion { address, nonce: [0; 32] }; GPUS_MAX + 1];
+        assert!(matches!(checked(SamplerOrder::Attest(questions)), Err(OrderError::Questions(65))));
         let many = vec![(address, rackmark_model::NoData::Paused); GPUS_MAX + 1];
         assert!(matches!(
-            checked(SamplerOrder { leave_alone: many, ..order() }),
+            check(&SamplePlan { leave_alone: many, ..plan() }),
             Err(OrderError::LeaveAlone(65))
         ));
     }

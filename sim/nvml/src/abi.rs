@@ -92,6 +92,10 @@ c_struct! {
     ConfComputeCaps, 8 { cpu: c_uint, gpus: c_uint }
     ConfComputeState, 12 { environment: c_uint, feature: c_uint, dev_tools: c_uint }
     ConfComputeSettings, 20 { version: c_uint, environment: c_uint, feature: c_uint, dev_tools: c_uint, multi_gpu: c_uint }
+    ConfComputeCertificate, 9224 { chain_size: c_uint, attestation_chain_size: c_uint, chain: [u8; 4096],
+        attestation_chain: [u8; 5120] }
+    ConfComputeReport, 12332 { cec_present: c_uint, size: c_uint, cec_size: c_uint, nonce: [u8; 32],
+        report: [u8; 8192], cec_report: [u8; 4096] }
     ConfComputeMemSize, 16 { protected_kib: c_ulonglong, unprotected_kib: c_ulonglong }
     FabricInfo, 28 { cluster_uuid: [u8; 16], status: Ret, clique: c_uint, state: u32 }
     FabricInfoV2, 36 { version: c_uint, cluster_uuid: [u8; 16], status: Ret, clique: c_uint, state: u32,

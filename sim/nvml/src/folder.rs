@@ -145,7 +145,7 @@ pub fn prepare(order: &Prepare) -> Result<Scenario, FolderError> {
     std::fs::create_dir_all(dir).map_err(file(dir))?;
     if dir.join("scenario.toml").is_file() && dir.join("control.gen").is_file() {
         // A folder of an earlier run: its GPUs go.
-        for part in ["sysfs", "proc"] {
+        for part in ["sysfs", "proc", "attestation"] {
             let _ = std::fs::remove_dir_all(dir.join(part));
         }
     }

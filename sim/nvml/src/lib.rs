@@ -10,10 +10,12 @@
 )]
 
 pub mod abi;
+pub mod attestation;
 pub mod calls;
 pub mod cell;
 pub mod control;
 pub mod curve;
+pub mod device_maker;
 pub mod dynamics;
 pub mod events;
 pub mod faults;

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool says what went wrong on standard error")]
 
 use clap::{Parser, Subcommand};
+use nvidia_ml::attestation;
 use nvidia_ml::control::{self, Command as Order};
 use nvidia_ml::fields::Field;
 use nvidia_ml::folder::{Prepare, Source, prepare};
@@ -94,6 +95,9 @@ struct PrepareArguments {
     /// Phase of a captured profile.
     #[arg(long, value_parser = ["load", "idle"])]
     phase: Option<String>,
+    /// GPUs sign reports, under a maker that is made with the folder; confidential computing is on.
+    #[arg(long)]
+    attestation: bool,
     /// The simulated library; otherwise the one beside this program.
     #[arg(long)]
     library: Option<PathBuf>,
@@ -164,6 +168,10 @@ fn make(arguments: PrepareArguments) -> Outcome {
         phase: arguments.phase,
         library,
     })?;
+    if arguments.attestation {
+        attestation::prepare(&dir, scenario.gpus)?;
+        println!("root of the devices' maker: {}", attestation::root(&dir).display());
+    }
     println!(
         "{}: {} x {}",
         dir.display(),

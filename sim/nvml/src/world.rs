@@ -69,6 +69,8 @@ pub struct World {
     pub sets: Sets,
     /// The profile.
     pub profile: Profile,
+    /// The simulation folder.
+    pub dir: std::path::PathBuf,
     start_unix_ms: u64,
     clock_offset_ns: i64,
     generation: Generation,
@@ -176,6 +178,7 @@ impl World {
             .collect();
         let world = World {
             gpus,
+            dir: dir.to_owned(),
             sets: Sets::default(),
             start_unix_ms: scenario.start_unix_ms,
             clock_offset_ns: clock_offset_ns(),

@@ -273,3 +273,47 @@ fn a_key_is_made_allowed_used_and_revoked() -> Outcome<()> {
     asked.wait()?;
     Ok(())
 }
+
+/// What GPUs sign is for one node, one device and one question.
+#[test]
+fn gpus_that_sign_are_known_by_their_own_key() -> Outcome<()> {
+    let (sim, broker) = (Sim::signing("h200", 2)?, Mosquitto::start()?);
+    let (stranger, folder) = (Stranger::new()?, TempDir::new()?);
+    fs::create_dir_all(keys(folder.path()))?;
+    let setup = setup(&sim, broker.port, folder.path())
+        .line("consumers", format!("allowed = [\"acme={}\"]", stranger.public));
+    let agent = Agent::sampling(&setup)?;
+    agent.wait("both GPUs", Duration::from_secs(10), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1")
+    })?;
+
+    // Nobody trusts the maker yet.
+    let (_, unknown) = stranger.ask(broker.port, "first", &[])?;
+    assert_eq!(unknown["devices"][0]["label"], "host-reported", "{unknown:#}");
+
+    let roots = stranger.folder.path().join("trust/devices/roots");
+    fs::create_dir_all(&roots)?;
+    fs::copy(sim.device_root(), roots.join("maker.der"))?;
+    let bundle = stranger.path("signed.bundle");
+    let (_, document) = stranger.ask(broker.port, "second", &["--save", &bundle])?;
+    for gpu in 0..2 {
+        is(&document, &format!("device {gpu}"), "verified", "device_signed");
+        let device = &document["devices"][gpu];
+        assert_eq!(device["label"], "device-signed", "{document:#}");
+        assert_eq!(
+            device["signed"]["driver_version"],
+            agent.status()?["driver"]["driver_version"],
+            "{document:#}"
+        );
+    }
+    assert_ne!(document["devices"][0]["key"], document["devices"][1]["key"]);
+    // A restart is another session: other reports, the same keys.
+    let agent = agent.again(&setup)?;
+    agent.wait("both GPUs", Duration::from_secs(10), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1")
+    })?;
+    let (_, again) = stranger.ask(broker.port, "third", &[])?;
+    assert_eq!(again["devices"][0]["key"], document["devices"][0]["key"], "{again:#}");
+    assert_ne!(again["label"], "nothing", "{again:#}");
+    Ok(())
+}

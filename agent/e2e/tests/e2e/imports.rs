@@ -97,7 +97,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "rackmark-e2e",
-        may: &["rackmark-feed", "rackmark-spool"],
+        may: &["rackmark-feed", "rackmark-spool", "rackmark-sim-nvml"],
         never: &["nvml-wrapper", "nvml-wrapper-sys", "rackmark-model"],
         reason: "tests from outside know what a stranger knows",
     },

@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use rackmark_feed::body::evidence::device_nonce;
-use rackmark_feed::{DeviceEvidence, DeviceKind, Verb, limits};
-use tokio::task::JoinSet;
+use rackmark_feed::{DeviceEvidence, DeviceKind, limits};
 
 use super::artefacts::Artefacts;
-use super::asked::Ask;
-use super::making::Speaker;
 use crate::bmc::{Bmc, ComponentEvidence, Patience, Turn};
 use crate::config::Config;
 use crate::exit::chain;
@@ -18,53 +14,19 @@ use crate::publish::encode;
 /// TPM take some of them.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Most who wait for components at one time; the BMC is asked for one after the other.
-const WAITING_MAX: usize = 4;
-
-/// Those who wait for components, while the attester goes on.
-#[derive(Default)]
-pub struct Waiting(JoinSet<(Ask, Vec<ComponentEvidence>)>);
-
-impl Waiting {
-    /// Has components sign for `ask`, who then stands in [`Waiting::next`]. Gives it back where nobody is to be asked, or
-    /// where too many wait already: they get evidence without components, at once.
-    ///
-    /// # Errors
-    /// The ask itself.
-    pub fn begin(
-        &mut self,
-        ask: Ask,
-        config: &Config,
-        turn: &Turn,
-        speaker: &Speaker,
-    ) -> Result<(), Box<Ask>> {
-        let Verb::Attest { nonce: freshness, devices: true } = ask.verb else { return Err(Box::new(ask)) };
-        let Some(settings) = config.bmc.clone().filter(|bmc| bmc.spdm) else { return Err(Box::new(ask)) };
-        if self.0.len() >= WAITING_MAX {
-            tracing::warn!(
-                consumer = ask.consumer,
-                "too many wait for the BMC: evidence is made without components"
-            );
-            return Err(Box::new(ask));
-        }
-        let patience = Patience { look: WITHIN, component: WITHIN, ..Patience::default() };
-        let bmc = Bmc::new(settings, patience, turn.clone());
-        let session = speaker.session;
-        self.0.spawn(async move {
-            let nonce = |id: &str| device_nonce(&freshness, &session, name(id));
-            let signed = bmc.signed_measurements(nonce).await.unwrap_or_else(|error| {
-                tracing::warn!(error = chain(&error), "no component signs through the BMC");
-                Vec::new()
-            });
-            (ask, signed)
-        });
-        Ok(())
-    }
-
-    /// The next who has waited long enough, and what the components signed; none where nobody waits.
-    pub async fn next(&mut self) -> Option<(Ask, Vec<ComponentEvidence>)> {
-        self.0.join_next().await?.ok()
-    }
+/// Has components sign through the BMC; none where no BMC is configured or it does not do it.
+pub async fn signed(
+    config: &Config,
+    turn: Turn,
+    nonce: impl Fn(&str) -> [u8; 32] + Send,
+) -> Vec<ComponentEvidence> {
+    let Some(settings) = config.bmc.clone().filter(|bmc| bmc.spdm) else { return Vec::new() };
+    let patience = Patience { look: WITHIN, component: WITHIN, ..Patience::default() };
+    let bmc = Bmc::new(settings, patience, turn);
+    bmc.signed_measurements(|id| nonce(name(id))).await.unwrap_or_else(|error| {
+        tracing::warn!(error = chain(&error), "no component signs through the BMC");
+        Vec::new()
+    })
 }
 
 /// A component as evidence names it, its parts kept.

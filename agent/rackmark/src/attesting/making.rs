@@ -86,6 +86,11 @@ pub fn evidence(claim: EvidenceClaim, tpm: Option<(&TpmKeys, TpmQuote)>) -> Evid
     Evidence { claim, tpm, extensions: Vec::new() }
 }
 
+/// What a GPU is called in evidence: its UUID, cut to what there is room for.
+pub fn name(uuid: &str) -> String {
+    uuid.chars().take(limits::NAME_BYTES).collect()
+}
+
 /// The GPUs that are known by name, as devices that say nothing themselves yet.
 pub fn devices(roster: &Roster) -> Vec<DeviceEvidence> {
     let named = roster.gpus.iter().filter_map(|gpu| Some((gpu, gpu.identity.uuid.as_ref()?)));
@@ -95,12 +100,12 @@ pub fn devices(roster: &Roster) -> Vec<DeviceEvidence> {
 fn device(gpu: &Gpu, uuid: &str) -> DeviceEvidence {
     let reason = match gpu.absence() {
         Some(why) => format!("the GPU does not answer: {why}"),
-        None => "the driver gives no report".to_owned(),
+        None => "it was not asked to sign".to_owned(),
     };
     DeviceEvidence {
         kind: DeviceKind::Gpu,
         slot: Some(gpu.identity.slot),
-        name: uuid.chars().take(limits::NAME_BYTES).collect(),
+        name: name(uuid),
         report: None,
         chain: None,
         reason: encode::cut(&reason),

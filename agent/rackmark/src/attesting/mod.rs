@@ -5,10 +5,12 @@ mod accepted;
 mod artefacts;
 mod asked;
 mod components;
+mod gpus;
 mod identity;
 mod making;
 mod task;
 mod tpm_link;
+mod waiting;
 
 pub use accepted::AcceptedBy;
 pub use asked::{Ask, WayBack};

@@ -16,11 +16,12 @@ use tokio::time::{Instant, sleep_until};
 use super::accepted::AcceptedBy;
 use super::artefacts::Artefacts;
 use super::asked::Ask;
-use super::components::{self, Waiting};
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
-use crate::bmc::{ComponentEvidence, Turn};
+use super::waiting::{Signed, Waiting};
+use super::{components, gpus};
+use crate::bmc::Turn;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
@@ -137,10 +138,11 @@ impl Attester {
                 Some(begun) = epochs.recv() => due = Some(self.for_epoch(begun)),
                 Some(ask) = asks.recv() => {
                     let config = self.sources.config.borrow().clone();
-                    // A slow BMC keeps only those waiting who want to hear it.
-                    if let Err(ask) = waiting.begin(ask, &config, &self.sources.bmc, &self.speaker) {
+                    // Slow devices keep only those waiting who want to hear them.
+                    let Sources { roster, bmc, .. } = &self.sources;
+                    if let Err(ask) = waiting.begin(ask, &config, roster, bmc, &self.speaker) {
                         tokio::select! {
-                            () = self.answer(&ask, Vec::new()) => {}
+                            () = self.answer(&ask, Signed::default()) => {}
                             () = ended(&mut stopping) => return,
                         }
                     }
@@ -184,7 +186,7 @@ impl Attester {
     async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
         let cause = occasion.cause;
         let verifier = occasion.freshness.verifier.clone();
-        let evidence = self.make(occasion, Vec::new()).await?;
+        let evidence = self.make(occasion, Signed::default()).await?;
         let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
         let sent = self
             .sources
@@ -196,18 +198,15 @@ impl Attester {
         Ok(())
     }
 
-    /// Puts the claim together, with what components signed for it, and has the TPM sign it.
-    async fn make(
-        &mut self,
-        occasion: Occasion,
-        signed: Vec<ComponentEvidence>,
-    ) -> Result<Evidence, TpmLinkError> {
+    /// Puts the claim together, with what devices signed for it, and has the TPM sign it.
+    async fn make(&mut self, occasion: Occasion, signed: Signed) -> Result<Evidence, TpmLinkError> {
         // Components first: what is kept last is there longest, whatever a BMC sends.
-        let signed: Vec<_> =
-            signed.iter().map(|signed| components::device(signed, &mut self.artefacts)).collect();
+        let components: Vec<_> =
+            signed.components.iter().map(|signed| components::device(signed, &mut self.artefacts)).collect();
         let mut parts = self.parts();
+        gpus::put(signed.gpus, &mut parts.devices, &mut self.artefacts);
         let room = limits::DEVICES.saturating_sub(parts.devices.len());
-        parts.devices.extend(signed.into_iter().take(room));
+        parts.devices.extend(components.into_iter().take(room));
         let claim = making::claim(&self.speaker, occasion, parts, clock::unix_ms());
         let qualifying = claim.qualifying_data(&self.speaker.node);
         let quote = self.quote(qualifying).await?;
@@ -298,8 +297,8 @@ impl Attester {
         Ok(())
     }
 
-    /// Answers; `signed` is what components signed for this ask.
-    async fn answer(&mut self, ask: &Ask, signed: Vec<ComponentEvidence>) {
+    /// Answers; `signed` is what devices signed for this ask.
+    async fn answer(&mut self, ask: &Ask, signed: Signed) {
         match &ask.verb {
             Verb::Attest { nonce, .. } => self.attest(ask, *nonce, signed).await,
             Verb::Activate { credential_blob, encrypted_secret } => {
@@ -334,7 +333,7 @@ impl Attester {
         }
     }
 
-    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32], signed: Vec<ComponentEvidence>) {
+    async fn attest(&mut self, ask: &Ask, nonce: [u8; 32], signed: Signed) {
         let freshness =
             Freshness { source: FreshnessSource::Nonce, verifier: ask.consumer.clone(), value: nonce };
         let previous = self.accepted.last(&ask.consumer);

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use rackmark_model::ipc::SamplerOrder;
+use rackmark_model::ipc::{SamplePlan, SamplerOrder};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
@@ -44,13 +44,13 @@ pub fn sampler_failure(error: LinkError) -> Failure {
 /// Reads every GPU once with a sampler of its own. Two ticks, because some
 /// readings are differences of two.
 pub async fn sample_once(config: &Config, longest: Duration) -> Result<Roster, Failure> {
-    let order = SamplerOrder {
+    let plan = SamplePlan {
         period_ms: 250,
         slow_every_ticks: 1_000_000,
         pcie_throughput: config.pcie_throughput,
         leave_alone: Vec::new(),
     };
-    let mut link = Link::open(config, &order).await.map_err(sampler_failure)?;
+    let mut link = Link::open(config, &SamplerOrder::Sample(plan)).await.map_err(sampler_failure)?;
     let mut roster = Roster::default();
     let deadline = Instant::now() + longest;
     loop {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use rackmark_health::trace::{About, TraceItem, What, Writer, XidSeen, XidSource};
-use rackmark_model::ipc::{SamplerOrder, SamplerReport};
+use rackmark_model::ipc::{SamplePlan, SamplerOrder, SamplerReport};
 use rackmark_model::readings::Inventory;
 use rackmark_model::{GpuEventKind, NoData};
 use tokio::time::{Instant, timeout_at};
@@ -44,15 +44,16 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     let file = File::create(&options.file).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint(format!("cannot write {}", options.file.display()))
     })?;
-    let order = SamplerOrder {
+    let plan = SamplePlan {
         period_ms: config.period.as_millis() as u32,
         slow_every_ticks: config.slow_every_ticks,
         pcie_throughput: config.pcie_throughput,
         leave_alone: Vec::new(),
     };
     let rows = block_on(async {
-        let mut link = Link::open(&config, &order).await.map_err(sampler_failure)?;
-        let mut recorder = Recorder::new(options.anonymous, order.period_ms);
+        let mut link =
+            Link::open(&config, &SamplerOrder::Sample(plan.clone())).await.map_err(sampler_failure)?;
+        let mut recorder = Recorder::new(options.anonymous, plan.period_ms);
         let (mut file, mut lines) = (BufWriter::new(file), String::new());
         let mut roster = Roster::default();
         let end = Instant::now() + options.length;

@@ -337,6 +337,8 @@ impl Roster {
                 }
             }
             SamplerReport::Event(event) => self.driver_event(event, now, &mut changes),
+            // A sampler that samples was not asked for it.
+            SamplerReport::Signed { .. } => {}
         }
         changes
     }

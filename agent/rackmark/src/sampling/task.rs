@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use rackmark_model::ipc::{SamplerOrder, SamplerReport};
+use rackmark_model::ipc::{SamplePlan, SamplerOrder, SamplerReport};
 use rackmark_model::{NoData, PciAddress};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -117,7 +117,7 @@ impl<O: Observer> Sampling<O> {
                 continue;
             }
             let config = self.config.borrow_and_update().clone();
-            let order = self.order(&config);
+            let order = SamplerOrder::Sample(self.plan(&config));
             let outcome = match Link::open(&config, &order).await {
                 Ok(mut link) => {
                     self.with_roster(|roster| roster.sampler.starts_total += 1);
@@ -257,12 +257,12 @@ impl<O: Observer> Sampling<O> {
         let _ = done.send(());
     }
 
-    fn order(&self, config: &Config) -> SamplerOrder {
+    fn plan(&self, config: &Config) -> SamplePlan {
         let paused = self.paused.keys().map(|address| (*address, NoData::Paused));
         let now = Instant::now();
         let hung = self.hung.iter().filter(|(_, hung)| hung.left_alone_until > now);
         let hung = hung.map(|(address, _)| (*address, NoData::Timeout));
-        SamplerOrder {
+        SamplePlan {
             period_ms: config.period.as_millis() as u32,
             slow_every_ticks: config.slow_every_ticks,
             pcie_throughput: config.pcie_throughput,

@@ -80,7 +80,41 @@ fn present<T: Absent>(value: T) -> Result<T, Status> {
     if value.is_absent() { Err(Status::NOT_SUPPORTED) } else { Ok(value) }
 }
 
+/// The first `size` bytes of a buffer that NVML filled; nothing where it says that there is none.
+fn filled(buffer: &[u8], size: c_uint) -> Result<Vec<u8>, Status> {
+    match buffer.get(..size as usize) {
+        Some(bytes) if !bytes.is_empty() => Ok(bytes.to_vec()),
+        _ => Err(Status::NOT_SUPPORTED),
+    }
+}
+
 impl Device {
+    /// `nvmlDeviceGetConfComputeGpuCertificate`: the certificates of the key that signs reports, PEM, leaf first.
+    pub(crate) fn attestation_certificates(&self) -> Result<Vec<u8>, Status> {
+        let mut certificates = Box::new(sys::nvmlConfComputeGpuCertificate_t {
+            certChainSize: 0,
+            attestationCertChainSize: 0,
+            certChain: [0; 4096],
+            attestationCertChain: [0; 5120],
+        });
+        on!(self, nvmlDeviceGetConfComputeGpuCertificate(&mut *certificates))?;
+        filled(&certificates.attestationCertChain, certificates.attestationCertChainSize)
+    }
+
+    /// `nvmlDeviceGetConfComputeGpuAttestationReport`: a report over this nonce.
+    pub(crate) fn attestation_report(&self, nonce: [u8; 32]) -> Result<Vec<u8>, Status> {
+        let mut report = Box::new(sys::nvmlConfComputeGpuAttestationReport_t {
+            isCecAttestationReportPresent: 0,
+            attestationReportSize: 0,
+            cecAttestationReportSize: 0,
+            nonce,
+            attestationReport: [0; 8192],
+            cecAttestationReport: [0; 4096],
+        });
+        on!(self, nvmlDeviceGetConfComputeGpuAttestationReport(&mut *report))?;
+        filled(&report.attestationReport, report.attestationReportSize)
+    }
+
     /// `nvmlDeviceGetUtilizationRates`: GPU and memory, percent.
     pub(crate) fn utilization(&self) -> Result<(u32, u32), Status> {
         let mut rates = sys::nvmlUtilization_st { gpu: 0, memory: 0 };

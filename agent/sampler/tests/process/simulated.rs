@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rackmark_model::ipc::SamplerReport;
+use rackmark_model::ipc::{GpuQuestion, SamplePlan, SamplerOrder, SamplerReport};
 use rackmark_model::{Bytes, Count, GpuEventKind, NoData, Presence, Sample};
 
-use crate::support::{Machine, all_absent, order};
+use crate::support::{Machine, all_absent, order, plan};
 
 const GPUS: usize = 8;
 const PERIOD_MS: u32 = 200;
@@ -205,9 +205,8 @@ fn gpus_that_are_not_ours_are_never_touched() {
     machine.bind(0, Some("vfio-pci"));
     machine.write(2, "power/runtime_status", "suspended");
     machine.bind(4, None);
-    let mut order = order(PERIOD_MS);
-    order.leave_alone = vec![(machine.address(6), NoData::Paused)];
-    let mut sampler = machine.sampler(&order);
+    let leave_alone = vec![(machine.address(6), NoData::Paused)];
+    let mut sampler = machine.sampler(&SamplerOrder::Sample(SamplePlan { leave_alone, ..plan(PERIOD_MS) }));
     let reasons =
         [(0, NoData::HandedOver), (2, NoData::Suspended), (4, NoData::DriverGone), (6, NoData::Paused)];
     let end = Instant::now() + Duration::from_secs(6);
@@ -374,8 +373,7 @@ fn mig_instances_are_part_of_the_inventory() {
 #[test]
 fn pcie_throughput_is_read_where_it_is_ordered() {
     let machine = Machine::prepare("h100-sxm-8");
-    let mut order = order(PERIOD_MS);
-    order.pcie_throughput = true;
+    let order = SamplerOrder::Sample(SamplePlan { pcie_throughput: true, ..plan(PERIOD_MS) });
     let sample = machine.sampler(&order).sample(SOON, all_open);
     assert!(sample.gpus.iter().all(|gpu| gpu.fast.pcie_transmit.is_ok() && gpu.fast.pcie_receive.is_ok()));
 }
@@ -383,8 +381,7 @@ fn pcie_throughput_is_read_where_it_is_ordered() {
 #[test]
 fn slow_readings_take_turns() {
     let machine = Machine::prepare("h100-sxm-8");
-    let mut order = order(PERIOD_MS);
-    order.slow_every_ticks = 8;
+    let order = SamplerOrder::Sample(SamplePlan { slow_every_ticks: 8, ..plan(PERIOD_MS) });
     let mut sampler = machine.sampler(&order);
     let (mut at_once, mut rounds, mut inventories) = (Vec::new(), 0, 0);
     let mut slow_since = 0;
@@ -464,4 +461,50 @@ fn a_driver_that_blocks_while_it_is_opened_is_named() {
     }
     machine.act("clear all");
     sampler.sample(SOON, all_open);
+}
+
+/// Has the first `count` GPUs sign, each for a nonce of its own.
+fn to_sign(machine: &Machine, count: usize) -> SamplerOrder {
+    let question = |gpu: usize| GpuQuestion {
+        address: machine.address(gpu),
+        nonce: [u8::try_from(gpu).expect("few"); 32],
+    };
+    SamplerOrder::Attest((0..count).map(question).collect())
+}
+
+#[test]
+fn gpus_sign_at_the_same_time_and_one_that_hangs_holds_nobody_up() {
+    let machine = Machine::prepare_signing("h100-sxm-8");
+    machine.act("block 1 nvmlDeviceGetConfComputeGpuAttestationReport forever");
+    let mut sampler = machine.sampler(&to_sign(&machine, 4));
+    let mut signed = BTreeSet::new();
+    sampler.find(SOON, |report| {
+        if let SamplerReport::Signed { address, outcome } = report {
+            let outcome = outcome.expect("signed");
+            let gpu = (0..4).find(|gpu| machine.address(*gpu) == address).expect("one of ours");
+            // SPDM 1.1, GET_MEASUREMENTS; the nonce follows.
+            assert_eq!(outcome.report[..2], [0x11, 0xe0]);
+            assert_eq!(outcome.report[4..36], [u8::try_from(gpu).expect("few"); 32]);
+            assert!(outcome.chain.starts_with(b"-----BEGIN CERTIFICATE-----"));
+            signed.insert(gpu);
+        }
+        (signed.len() == 3).then_some(())
+    });
+    assert_eq!(signed, BTreeSet::from([0, 2, 3]));
+    let (status, took) = sampler.hang_up();
+    assert!(status.success() && took < Duration::from_secs(1), "{status} after {took:?}");
+}
+
+#[test]
+fn gpus_that_do_not_sign_say_so_and_the_process_ends() {
+    let machine = Machine::prepare("h100-sxm-8");
+    let mut sampler = machine.sampler(&to_sign(&machine, 2));
+    for _ in 0..2 {
+        let why = sampler.find(SOON, |report| match report {
+            SamplerReport::Signed { outcome: Err(why), .. } => Some(why),
+            _ => None,
+        });
+        assert!(why.starts_with("the driver gives no certificates: "), "{why}");
+    }
+    assert!(sampler.wait(SOON).success());
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rackmark_model::ipc::{self, LENGTH_BYTES, SamplerOrder, SamplerReport};
+use rackmark_model::ipc::{self, LENGTH_BYTES, SamplePlan, SamplerOrder, SamplerReport};
 use rackmark_model::{GpuSample, NoData, PciAddress, Sample};
 
 /// The sampler as the daemon would spawn it.
@@ -21,7 +21,11 @@ pub(crate) struct Sampler {
 }
 
 pub(crate) fn order(period_ms: u32) -> SamplerOrder {
-    SamplerOrder { period_ms, slow_every_ticks: 60, pcie_throughput: false, leave_alone: Vec::new() }
+    SamplerOrder::Sample(plan(period_ms))
+}
+
+pub(crate) fn plan(period_ms: u32) -> SamplePlan {
+    SamplePlan { period_ms, slow_every_ticks: 60, pcie_throughput: false, leave_alone: Vec::new() }
 }
 
 impl Sampler {
@@ -152,6 +156,13 @@ impl Machine {
         let this = Self { dir };
         this.nvml_sim(&["prepare", "--profile", profile, "--dir", this.path_text()]);
         this
+    }
+
+    /// The same, with GPUs that sign.
+    pub(crate) fn prepare_signing(profile: &str) -> Self {
+        let machine = Self::prepare(profile);
+        machine.nvml_sim(&["prepare", "--profile", profile, "--attestation", "--dir", machine.path_text()]);
+        machine
     }
 
     /// One command of the simulator's language.

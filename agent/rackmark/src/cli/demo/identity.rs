@@ -31,7 +31,10 @@ pub struct Identity {
 
 impl Identity {
     /// Starts a software TPM, or takes the machine's where this user may, or none. A demo goes on without.
-    pub async fn make(folder: &Path) -> Self {
+    pub async fn make(folder: &Path, simulated: Option<&Path>) -> Self {
+        if let Some(simulated) = simulated {
+            trust_simulated(folder, simulated);
+        }
         let software = software_tpm(folder).await;
         let own = std::fs::OpenOptions::new().read(true).write(true).open(DEVICE).is_ok();
         let configuration = match &software {
@@ -74,8 +77,13 @@ impl Identity {
                 let made = if software { " (a software TPM, made for this demo)" } else { "" };
                 let checks = document["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
                 let verified = checks.iter().filter(|check| check["outcome"] == "verified").count();
+                let devices = document["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let signed = devices.iter().filter(|device| device["label"] == "device-signed").count();
+                let simulated = checks.iter().any(|check| check["reason"] == "simulated");
+                let by = if signed > 0 && simulated { " (simulated)" } else { "" };
                 format!(
-                    "identity: {label}{made}; a stranger asked with a nonce: {verified} of {} checks shown",
+                    "identity: {label}{made}; {signed} of {} GPUs signed{by}; a stranger asked with a nonce: {verified} of {} checks shown",
+                    devices.len(),
                     checks.len()
                 )
             }
@@ -85,6 +93,16 @@ impl Identity {
     /// True where the TPM was made for the demo.
     pub const fn is_software(&self) -> bool {
         self.software
+    }
+}
+
+/// The stranger of the demo believes in the maker of simulated GPUs, where they have one.
+fn trust_simulated(folder: &Path, simulated: &Path) {
+    let roots = folder.join("trust/devices/roots");
+    let root = simulated.join("attestation/root.der");
+    if root.is_file() && std::fs::create_dir_all(&roots).is_ok() {
+        // Where it cannot be copied the GPUs are shown as reported by the host.
+        let _ = std::fs::copy(root, roots.join("simulated.der"));
     }
 }
 

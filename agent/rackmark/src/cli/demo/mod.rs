@@ -81,7 +81,7 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     let (mqtt, metrics) = (free_port()?, free_port()?);
     let _broker = broker::start(mqtt)?;
     let config = folder.0.join("rackmark.toml");
-    let identity = Identity::make(&folder.0).await;
+    let identity = Identity::make(&folder.0, options.simulated.as_deref()).await;
     fs::write(&config, configuration(options, &folder.0, mqtt, metrics, &identity))
         .map_err(|error| Failure::new(Code::Unavailable, error))?;
     let mut agent = start_agent(&config, options, &folder.0)?;

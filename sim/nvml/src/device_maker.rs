@@ -10,7 +10,8 @@ use ring::signature::{
     ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
 };
 
-use crate::Outcome;
+/// A result whose error is a sentence for the person who made the mistake.
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const P384: &[u8] = &[0x2b, 0x81, 4, 0, 0x22];
@@ -89,13 +90,23 @@ impl Key {
     /// Where there is no randomness.
     pub fn generate() -> Outcome<Self> {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &SystemRandom::new())
-            .map_err(|_| "no key")?
-            .as_ref()
-            .to_vec();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &pkcs8, &SystemRandom::new())
             .map_err(|_| "no key")?;
-        let point = pair.public_key().as_ref().to_vec();
-        Ok(Self { pkcs8, point })
+        Self::kept(pkcs8.as_ref())
+    }
+
+    /// One that was kept.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn kept(pkcs8: &[u8]) -> Outcome<Self> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, pkcs8, &SystemRandom::new())
+            .map_err(|_| "no key")?;
+        Ok(Self { pkcs8: pkcs8.to_vec(), point: pair.public_key().as_ref().to_vec() })
+    }
+
+    /// Itself, to be kept (PKCS #8).
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
     }
 
     /// Its public key, `SubjectPublicKeyInfo`.
@@ -265,6 +276,8 @@ pub struct Report<'a> {
     pub nonce: [u8; 32],
     /// Version of the driver; at most 30 bytes.
     pub driver: &'a str,
+    /// The VBIOS, as NVML writes it: five bytes in hexadecimal digits with dots.
+    pub vbios: &'a str,
     /// Digest of the firmware; none leaves the field out, as older drivers do.
     pub firmware: Option<[u8; 48]>,
     /// Number of measurements, 64 on Hopper.
@@ -273,7 +286,13 @@ pub struct Report<'a> {
 
 impl Default for Report<'_> {
     fn default() -> Self {
-        Self { nonce: [0; 32], driver: "580.95.05", firmware: Some([0xf1; 48]), measurements: 64 }
+        Self {
+            nonce: [0; 32],
+            driver: "580.95.05",
+            vbios: "96.00.5E.00.01",
+            firmware: Some([0xf1; 48]),
+            measurements: 64,
+        }
     }
 }
 
@@ -334,17 +353,32 @@ impl Device {
     /// # Errors
     /// Where there is no randomness.
     pub fn report_by(&self, key: &Key, said: &Report<'_>) -> Outcome<Vec<u8>> {
+        said.signed_by(key)
+    }
+
+    /// The key of its alias, which signs reports.
+    pub fn alias(&self) -> &Key {
+        &self.alias
+    }
+}
+
+impl Report<'_> {
+    /// The report, signed by this key.
+    ///
+    /// # Errors
+    /// Where there is no randomness, or the VBIOS is none.
+    pub fn signed_by(&self, key: &Key) -> Outcome<Vec<u8>> {
+        let said = self;
+        let bytes: Result<Vec<u8>, _> =
+            said.vbios.split('.').map(|byte| u8::from_str_radix(byte, 16)).collect();
+        let [a, b, c, d, e] = <[u8; 5]>::try_from(bytes?).map_err(|_| "a VBIOS version has five bytes")?;
         let field = |kind: u8, value: &[u8]| {
             [&[kind, 0, u8::try_from(value.len()).unwrap_or_default(), 0][..], value].concat()
         };
         let driver = [said.driver.as_bytes(), &[0]].concat();
-        let mut opaque = [
-            field(6, &[0, 0x5e, 0, 0x96, 1, 0, 0, 0]),
-            field(15, b"882\0"),
-            field(3, &driver),
-            field(11, b"U"),
-        ]
-        .concat();
+        let mut opaque =
+            [field(6, &[d, c, b, a, e, 0, 0, 0]), field(15, b"882\0"), field(3, &driver), field(11, b"U")]
+                .concat();
         if let Some(firmware) = said.firmware {
             opaque.extend(field(20, &firmware));
         }
