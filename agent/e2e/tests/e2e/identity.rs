@@ -1,12 +1,11 @@
 //! What a node is, checked by a stranger over a real broker, and who may ask it for anything.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use rackmark_e2e::Outcome;
-use rackmark_e2e::agent::{Agent, Setup};
+use rackmark_e2e::agent::Agent;
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::process::{binary, wait_for};
 use rackmark_e2e::sim::Sim;
@@ -17,95 +16,7 @@ use rackmark_feed::{PublicKey, SigningKey};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-/// A consumer with a key, a verifier's memory and its trust.
-struct Stranger {
-    folder: TempDir,
-    public: String,
-}
-
-fn rackmark(arguments: &[&str]) -> Outcome<Output> {
-    Ok(Command::new(binary("rackmark")).args(arguments).output()?)
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-impl Stranger {
-    fn new() -> Outcome<Self> {
-        let folder = TempDir::new()?;
-        let file = folder.path().join("key").display().to_string();
-        let made = rackmark(&["key", "make", "--private", &file])?;
-        assert!(made.status.success(), "{}", said(&made));
-        let public = String::from_utf8(made.stdout)?.trim().to_owned();
-        Ok(Self { folder, public })
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    /// Believes in the maker of a TPM.
-    fn trust(&self, chip: &Chip) -> Outcome<()> {
-        let trust = self.folder.path().join("trust/tpm");
-        fs::create_dir_all(trust.join("roots"))?;
-        fs::create_dir_all(trust.join("issuers"))?;
-        let [root, issuer] = chip.maker()?;
-        fs::write(trust.join("roots/maker.der"), root)?;
-        fs::write(trust.join("issuers/maker.der"), issuer)?;
-        Ok(())
-    }
-
-    fn ask(&self, port: u16, memory: &str, more: &[&str]) -> Outcome<(Option<i32>, Json)> {
-        let (broker, key) = (format!("mqtt://127.0.0.1:{port}"), self.path("key"));
-        let (memory, trust) = (self.path(memory), self.path("trust"));
-        let mut arguments =
-            vec!["feed", "verify", "--broker", &broker, "--node", "test/node", "--as", "acme"];
-        arguments.extend(["--key", &key, "--memory", &memory, "--trust", &trust, "--simulated", "--json"]);
-        arguments.extend(more);
-        let output = rackmark(&arguments)?;
-        let document =
-            serde_json::from_slice(&output.stdout).map_err(|error| format!("{error}: {}", said(&output)))?;
-        Ok((output.status.code(), document))
-    }
-
-    fn ctl(&self, port: u16, verb: &[&str]) -> Outcome<Output> {
-        let (broker, key) = (format!("mqtt://127.0.0.1:{port}"), self.path("key"));
-        let mut arguments =
-            vec!["ctl", "--broker", &broker, "--node", "test/node", "--as", "acme", "--key", &key];
-        arguments.extend(verb);
-        rackmark(&arguments)
-    }
-}
-
-fn keys(folder: &Path) -> PathBuf {
-    folder.join("keys.d")
-}
-
-fn setup(sim: &Sim, port: u16, folder: &Path) -> Setup {
-    Setup::on(sim).broker(port).line("consumers", format!("keys_dir = {:?}", keys(folder)))
-}
-
-fn allow(stranger: &Stranger, agent: &Agent, role: &str) -> Outcome<()> {
-    let added = agent.cli(&["key", "add", "acme", "--public", &stranger.public, "--role", role])?;
-    assert!(added.status.success(), "{}", said(&added));
-    Ok(())
-}
-
-/// Outcome and reason of the checks of a subject.
-fn checks(document: &Json, subject: &str) -> Vec<(String, String)> {
-    let all = document["checks"].as_array().cloned().unwrap_or_default();
-    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-    all.iter()
-        .filter(|check| check["subject"] == subject)
-        .map(|check| (text(&check["outcome"]), text(&check["reason"])))
-        .collect()
-}
-
-fn is(document: &Json, subject: &str, outcome: &str, reason: &str) {
-    let found = checks(document, subject);
-    assert!(found.contains(&(outcome.to_owned(), reason.to_owned())), "{subject}: {found:?}\n{document:#}");
-}
+use crate::stranger::{Stranger, allow, is, keys, rackmark, said, setup};
 
 #[test]
 fn a_stranger_checks_a_tpm_over_the_broker() -> Outcome<()> {

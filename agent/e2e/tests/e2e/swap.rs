@@ -10,6 +10,9 @@ use rackmark_e2e::process::wait_for;
 use rackmark_e2e::sim::Sim;
 use rackmark_feed::{Body, EventKind};
 use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use crate::stranger::{Stranger, is, keys, setup};
 
 fn name(status: &Json, gpu: usize, field: &str) -> Option<String> {
     status["gpus"][gpu][field].as_str().map(str::to_owned)
@@ -71,5 +74,46 @@ fn a_swapped_card_is_unknown_until_somebody_vouches_and_buyers_are_told_under_wh
     assert!(!output.status.success(), "it came under another ticket");
     let log = agent.log();
     assert!(log.contains("ticket WO-17") && log.contains("nobody declared it"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_verifier_tells_a_declared_move_from_a_card_at_two_nodes() -> Outcome<()> {
+    let (old, new) = (Sim::with_cards("h100-sxm-8", 1, 1)?, Sim::with_cards("h100-sxm-8", 1, 2)?);
+    let (here, there) = (Mosquitto::start()?, Mosquitto::start()?);
+    let (stranger, folder) = (Stranger::new()?, TempDir::new()?);
+    std::fs::create_dir_all(keys(folder.path()))?;
+    let allowed = format!("allowed = [\"acme={}\"]", stranger.public);
+    let node = |sim: &Sim, port: u16| setup(sim, port, folder.path()).line("consumers", allowed.clone());
+    let flags = |document: &Json| document["flags"].as_array().cloned().unwrap_or_default();
+
+    let mut giving = Agent::sampling(&node(&old, here.port))?;
+    let card = giving.status()?["gpus"][0]["uuid"].as_str().ok_or("uuid")?.to_owned();
+    for memory in ["blind", "declared"] {
+        let (_, first) = stranger.ask(here.port, memory, &[])?;
+        is(&first, "history", "verified", "history_fits");
+    }
+    let _taking = Agent::sampling(&node(&old, there.port))?;
+    let (_, twice) = stranger.ask(there.port, "blind", &[])?;
+    is(&twice, "history", "contradicted", "history_contradicts");
+    assert_eq!(flags(&twice)[0]["flag"], "device_at_two_nodes", "{twice:#}");
+
+    let output = giving.cli(&["swap", "0", "--ticket", "WO-21"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    giving.process.terminate(Duration::from_secs(5))?;
+    let giving = giving.again(&node(&new, here.port))?;
+    wait_for("the other card", Duration::from_secs(15), || {
+        let uuid = giving.status().ok()?["gpus"][0]["uuid"].as_str()?.to_owned();
+        (uuid != card).then_some(())
+    })?;
+    let (_, gave) = stranger.ask(here.port, "declared", &[])?;
+    assert_ne!(gave["outcome"], "contradicted", "{gave:#}");
+    let (_, moved) = stranger.ask(there.port, "declared", &[])?;
+    let flag = flags(&moved).first().cloned().unwrap_or_default();
+    assert_eq!(flag["flag"], "declared_move", "{moved:#}");
+    assert_eq!(
+        (flag["ticket"].as_str(), flag["device"].as_str()),
+        (Some("WO-21"), Some(&*format!("uuid:{card}")))
+    );
     Ok(())
 }
