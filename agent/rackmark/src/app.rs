@@ -7,7 +7,7 @@ use std::time::Duration;
 use rackmark_feed::SpoolEpoch;
 use rackmark_health::Input;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::attesting::{self, Attester, Sources, Speaker};
@@ -86,6 +86,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         Keeper::start(state.clone()).map_err(|error| Failure::new(Code::Internal, error))?;
     let machine = machine(&config);
     let boot_id = machine.boot_text.clone();
+    let (looked_first, first_look) = oneshot::channel();
     let looking = Watched {
         config: config_now.clone(),
         roster: roster.clone(),
@@ -93,12 +94,15 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         bmc: bmc.clone(),
         state: state.clone(),
         due: Arc::new(Notify::new()),
+        first: Some(looked_first),
     };
     let machine_boot_id = machine.boot_id;
     let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state.clone(), machine));
-    let machine_changed = Arc::new(Notify::new());
+    let changes = attesting::Changes::default();
+    let attesting_counts = attesting::Counts::default();
     let hooks = Hooks::new(config_now.clone(), &node_id);
-    let noticing = hooks::Noticing::new(hooks.clone(), feed.clone());
+    let noticing =
+        hooks::Noticing::new(hooks.clone(), attesting::Noticing::new(changes.clone(), feed.clone()));
     let observer = History::new(keeper.clone(), Narrator::new(noticing));
     let observer = Noticing::new(looking.due.clone(), observer);
     let mut announcer = Announcer::new(roster.clone(), observer.clone());
@@ -113,7 +117,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let exporter = Exporter::new(roster.clone(), config_now.clone(), stats.clone(), spool.clone(), web)
         .with_node_id(node_id.clone())
         .with_bmc(bmc.clone())
-        .with_hooks(hooks.clone());
+        .with_hooks(hooks.clone())
+        .with_attesting(attesting_counts.clone());
     let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;
@@ -149,6 +154,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             messages,
             feed.clone(),
             roster.clone(),
+            changes.clone(),
             stopping.clone(),
         );
         tasks.spawn(named("publishing", publishing));
@@ -158,8 +164,10 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             feed: feed.clone(),
             roster: roster.clone(),
             inventory: verbs.inventory.clone(),
+            first_look,
             bmc: bmc_turn.clone(),
-            changed: machine_changed.clone(),
+            changes: changes.clone(),
+            counts: attesting_counts.clone(),
             state: state.clone(),
         };
         let speaker = Speaker { node, identity, session, boot_id: machine_boot_id };
@@ -198,7 +206,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
                 findings: told.findings.to_vec(),
             });
             feed.with(&roster, |feed, roster| feed.inventory(told, roster));
-            machine_changed.notify_one();
+            changes.inventory();
         }
     };
     tasks.spawn(named("inventory", watch_inventory(looking, tell, stopping.clone())));

@@ -14,6 +14,7 @@ mod inventory;
 mod judging;
 mod logging;
 mod publish;
+mod random;
 mod sampling;
 mod service_manager;
 mod tls;

@@ -4,7 +4,10 @@
 mod accepted;
 mod artefacts;
 mod asked;
+mod changes;
 mod components;
+mod counts;
+mod due;
 mod gpus;
 mod identity;
 mod making;
@@ -14,6 +17,11 @@ mod waiting;
 
 pub use accepted::AcceptedBy;
 pub use asked::{Ask, WayBack};
+pub use changes::{Changes, Noticing};
+#[cfg(test)]
+pub use counts::TpmFigures;
+pub use counts::{Counts, Figures};
 pub use identity::decide;
 pub use making::Speaker;
 pub use task::{Attester, Begun, Sources};
+pub use tpm_link::REASONS;

@@ -10,12 +10,16 @@ use rackmark_feed::{
     IdentityClass, NodeId, Verb, limits,
 };
 use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
-use tokio::sync::{Notify, mpsc, watch};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::accepted::AcceptedBy;
 use super::artefacts::Artefacts;
 use super::asked::Ask;
+use super::changes::Changes;
+use super::counts::Counts;
+use super::due::{Due, Wanted};
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
@@ -25,20 +29,14 @@ use crate::bmc::Turn;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
-use crate::inventory::{SharedInventory, document};
+use crate::inventory::{FirstLook, SharedInventory, document};
 use crate::publish::feed::SharedFeed;
 use crate::publish::identity::StateDir;
-use crate::sampling::collect_link;
 use crate::sampling::task::SharedRoster;
-use crate::tls::key_digest;
+use crate::tls::{key_digest, shown};
 
 /// How long evidence at the start waits for the first look at the machine.
 const FIRST_LOOK: Duration = Duration::from_secs(30);
-/// How often it is asked for meanwhile.
-const LOOKED_EVERY: Duration = Duration::from_millis(100);
-/// Pauses after a TPM that did not do it: lockouts heal in minutes to hours, a busy one in seconds.
-const RETRY_MIN: Duration = Duration::from_secs(5);
-const RETRY_MAX: Duration = Duration::from_secs(600);
 
 /// What evidence is made from.
 pub struct Sources {
@@ -50,10 +48,14 @@ pub struct Sources {
     pub roster: SharedRoster,
     /// What is known of the machine.
     pub inventory: SharedInventory,
+    /// The first look of this run.
+    pub first_look: oneshot::Receiver<FirstLook>,
     /// Whose turn it is to ask the BMC.
     pub bmc: Turn,
-    /// Something about the machine is another than before.
-    pub changed: Arc<Notify>,
+    /// What is another than before.
+    pub changes: Changes,
+    /// How it goes.
+    pub counts: Counts,
     /// What outlives a restart.
     pub state: StateDir,
 }
@@ -66,6 +68,8 @@ pub struct Attester {
     artefacts: Artefacts,
     accepted: AcceptedBy,
     boot_log: Option<ArtefactRef>,
+    /// The certificate for the broker that the newest evidence speaks of.
+    shown: Option<CertificateDer<'static>>,
 }
 
 /// An epoch that a verifier began.
@@ -75,6 +79,8 @@ pub struct Begun {
     pub verifier: String,
     /// The epoch id.
     pub value: [u8; 32],
+    /// When it is over, milliseconds since 1970.
+    pub expires_unix_ms: u64,
 }
 
 impl Attester {
@@ -82,8 +88,11 @@ impl Attester {
     pub fn new(sources: Sources, speaker: Speaker) -> Self {
         let settings = sources.config.borrow().attest.clone();
         let tpm = (speaker.node.class() == IdentityClass::Tpm).then(|| (TpmLink::new(settings), None));
+        if tpm.is_some() {
+            sources.counts.tpm_is_there();
+        }
         let accepted = sources.state.accepted();
-        Self { sources, speaker, tpm, artefacts: Artefacts::default(), accepted, boot_log: None }
+        Self { sources, speaker, tpm, artefacts: Artefacts::default(), accepted, boot_log: None, shown: None }
     }
 
     /// Works until `stop` is set.
@@ -99,43 +108,33 @@ impl Attester {
             () = self.prepare() => {}
             () = ended(&mut stopping) => return,
         }
-        let mut due =
-            Some(Occasion { cause: EvidenceCause::Start, freshness: Freshness::none(), previous: None });
-        // What did not work, and when it is tried again.
-        let mut later: Option<(Occasion, Instant)> = None;
-        let mut pause = RETRY_MIN;
+        let mut due = Due::at_start(Instant::now());
         let mut waiting = Waiting::default();
         loop {
-            if let Some(occasion) = due.take() {
+            while let Some(wanted) = due.take(Instant::now()) {
                 let made = tokio::select! {
-                    made = self.level(occasion.clone()) => made,
+                    made = self.level(self.occasion(&wanted)) => made,
                     () = ended(&mut stopping) => return,
                 };
+                self.sources.counts.evidence(wanted.cause(), made.is_ok());
                 match made {
-                    Ok(()) => pause = RETRY_MIN,
+                    Ok(()) => due.made(),
                     Err(error) => {
-                        tracing::warn!(
-                            error = chain(&error),
-                            retry_secs = pause.as_secs(),
-                            "no evidence is made"
-                        );
-                        later = Some((occasion, Instant::now() + pause));
-                        pause = (pause * 2).min(RETRY_MAX);
+                        let retry_secs = due.failed(wanted, Instant::now()).as_secs();
+                        tracing::warn!(error = chain(&error), retry_secs, "no evidence is made");
                     }
                 }
             }
-            let changed = self.sources.changed.clone();
-            let again = later.as_ref().map(|(_, at)| *at);
+            let changes = self.sources.changes.clone();
+            let next = due.next();
             tokio::select! {
-                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
-                    due = later.take().map(|(occasion, _)| occasion);
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+                cause = changes.heard() => {
+                    if cause != EvidenceCause::CertificateChanged || self.shows_another() {
+                        due.changed(cause, Instant::now());
+                    }
                 }
-                () = changed.notified() => due = Some(Occasion {
-                    cause: EvidenceCause::InventoryChanged,
-                    freshness: Freshness::none(),
-                    previous: None,
-                }),
-                Some(begun) = epochs.recv() => due = Some(self.for_epoch(begun)),
+                Some(begun) = epochs.recv() => due.began(begun, clock::unix_ms(), Instant::now()),
                 Some(ask) = asks.recv() => {
                     let config = self.sources.config.borrow().clone();
                     // Slow devices keep only those waiting who want to hear them.
@@ -156,37 +155,44 @@ impl Attester {
         }
     }
 
-    /// Waits for the first look, and reads the boot log, which stays the same until the next boot.
+    /// Waits for the first look, and keeps the boot log that it found, which stays the same until the next boot.
     async fn prepare(&mut self) {
-        let looked = async {
-            while self.sources.inventory.read().unwrap_or_else(PoisonError::into_inner).is_none() {
-                tokio::time::sleep(LOOKED_EVERY).await;
-            }
-        };
-        let _ = tokio::time::timeout(FIRST_LOOK, looked).await;
-        let config = self.sources.config.borrow().clone();
-        match collect_link::tables(&config).await.map(|tables| tables.boot_event_log) {
-            Ok(Ok(log)) => self.boot_log = self.artefacts.keep(&log),
-            // Most machines without a TPM have none.
-            Ok(Err(cause)) => tracing::debug!(cause, "no boot event log"),
-            Err(error) => {
-                tracing::info!(error = chain(&error), "evidence is made without the boot event log");
+        match tokio::time::timeout(FIRST_LOOK, &mut self.sources.first_look).await {
+            Ok(Ok(FirstLook { boot_log: Some(log) })) => self.boot_log = self.artefacts.keep(&log),
+            // Most machines without a TPM have none; where the collector does not answer the inventory says so.
+            Ok(Ok(FirstLook { boot_log: None })) => tracing::debug!("no boot event log"),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    "evidence is made before the machine was looked at, without the boot event log"
+                );
             }
         }
     }
 
-    fn for_epoch(&self, begun: Begun) -> Occasion {
-        let previous = self.accepted.last(&begun.verifier);
-        let freshness =
-            Freshness { source: FreshnessSource::Epoch, verifier: begun.verifier, value: begun.value };
-        Occasion { cause: EvidenceCause::Epoch, freshness, previous }
+    fn occasion(&self, wanted: &Wanted) -> Occasion {
+        match wanted {
+            Wanted::Anyone(cause) => Occasion { cause: *cause, freshness: Freshness::none(), previous: None },
+            Wanted::Epoch(begun) => {
+                let verifier = begun.verifier.clone();
+                let previous = self.accepted.last(&verifier);
+                let freshness = Freshness { source: FreshnessSource::Epoch, verifier, value: begun.value };
+                Occasion { cause: EvidenceCause::Epoch, freshness, previous }
+            }
+        }
+    }
+
+    /// True where the broker is shown another certificate than the newest evidence for anyone speaks of.
+    fn shows_another(&self) -> bool {
+        shown(&self.sources.config.borrow().broker_tls) != self.shown
     }
 
     /// Makes evidence for everybody.
     async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
         let cause = occasion.cause;
         let verifier = occasion.freshness.verifier.clone();
+        let certificate = shown(&self.sources.config.borrow().broker_tls);
         let evidence = self.make(occasion, Signed::default()).await?;
+        self.shown = certificate;
         let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
         let sent = self
             .sources
@@ -229,11 +235,11 @@ impl Attester {
             self.artefacts.still_used(log);
         }
         let roster = self.sources.roster.read().unwrap_or_else(PoisonError::into_inner);
-        let config = self.sources.config.borrow();
+        let certificate = shown(&self.sources.config.borrow().broker_tls);
         Parts {
             inventory,
             boot_log: self.boot_log,
-            mqtt_key: key_digest(&config.broker_tls),
+            mqtt_key: certificate.as_ref().and_then(key_digest),
             devices: making::devices(&roster),
         }
     }
@@ -260,17 +266,23 @@ impl Attester {
         }
         self.open().await?;
         let Some((link, _)) = &mut self.tpm else { return Ok(None) };
-        match link.quote(qualifying, REGISTERS).await {
+        let quote = link.quote(qualifying, REGISTERS).await;
+        self.sources.counts.tpm(&quote);
+        let quote = match quote {
             Err(error) if matches!(error.fault(), Some(TpmFault::Cleared | TpmFault::Other)) => {
                 if let Some((_, keys)) = &mut self.tpm {
                     *keys = None;
                 }
                 self.open().await?;
                 let Some((link, _)) = &mut self.tpm else { return Ok(None) };
-                link.quote(qualifying, REGISTERS).await.map(Some)
+                let again = link.quote(qualifying, REGISTERS).await;
+                self.sources.counts.tpm(&again);
+                again?
             }
-            quote => quote.map(Some),
-        }
+            quote => quote?,
+        };
+        self.sources.counts.quoted(quote.took_ms);
+        Ok(Some(quote))
     }
 
     /// Opens the TPM where it is not open.
@@ -281,7 +293,10 @@ impl Attester {
             return Ok(());
         }
         *keys = None;
-        let opened = link.open(state.attestation_key()).await?;
+        let opened = link.open(state.attestation_key()).await;
+        self.sources.counts.tpm(&opened);
+        let opened = opened?;
+        self.sources.counts.lockout(opened.in_lockout);
         let found = node_of(&opened.endorsement);
         if found != self.speaker.node {
             return Err(another(state, &found));
@@ -338,7 +353,9 @@ impl Attester {
             Freshness { source: FreshnessSource::Nonce, verifier: ask.consumer.clone(), value: nonce };
         let previous = self.accepted.last(&ask.consumer);
         let occasion = Occasion { cause: EvidenceCause::Request, freshness, previous };
-        match self.make(occasion, signed).await {
+        let made = self.make(occasion, signed).await;
+        self.sources.counts.evidence(EvidenceCause::Request, made.is_ok());
+        match made {
             Ok(evidence) => {
                 ask.answer(Ok(Vec::new()));
                 if let Some(frame) = ask.way_back.send(Body::Evidence(evidence)) {
@@ -356,7 +373,9 @@ impl Attester {
         let refused = |error: TpmLinkError| format!("is not done: {}", chain(&error));
         self.open().await.map_err(refused)?;
         let Some((link, _)) = &mut self.tpm else { return Err("asks a node without a TPM".to_owned()) };
-        link.activate(blob.to_vec(), secret.to_vec()).await.map_err(refused)
+        let secret = link.activate(blob.to_vec(), secret.to_vec()).await;
+        self.sources.counts.tpm(&secret);
+        secret.map_err(refused)
     }
 }
 

@@ -81,7 +81,35 @@ pub enum TpmLinkError {
     },
 }
 
+/// Labels of why an order to the TPM failed, [`TpmLinkError::reason`].
+pub const REASONS: [&str; 12] = [
+    "unreachable",
+    "broken",
+    "malformed",
+    "late",
+    "stuck",
+    "absent",
+    "no_permission",
+    "lockout",
+    "busy",
+    "cleared",
+    "wrong_credential",
+    "other",
+];
+
 impl TpmLinkError {
+    /// Which of [`REASONS`].
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Start { .. } | Self::Connect { .. } => "unreachable",
+            Self::Broken(_) => "broken",
+            Self::Malformed(_) | Self::OtherAnswer => "malformed",
+            Self::Late(_) => "late",
+            Self::Stuck(_) => "stuck",
+            Self::Refused { fault, .. } => fault.name(),
+        }
+    }
+
     /// What the TPM said, where it did.
     pub fn fault(&self) -> Option<TpmFault> {
         match self {

@@ -8,6 +8,7 @@ use rackmark_model::{GpuState, Reading, Value};
 use super::names::{Family, Names};
 use super::server::{CountersSnapshot, Refusal};
 use super::{Decimal, Kind, Sink};
+use crate::attesting::Figures;
 use crate::bmc::BmcState;
 use crate::hooks::EventCounts;
 use crate::publish::mqtt::StatsSnapshot;
@@ -40,6 +41,8 @@ pub struct Around<'a> {
     pub bmc: Option<BmcState>,
     /// Hooks of the site, by events that had any.
     pub hooks: Vec<(HookEvent, EventCounts)>,
+    /// Evidence and the TPM; absent where the feed is off.
+    pub attesting: Option<Figures>,
 }
 
 /// A certificate of our own.
@@ -78,6 +81,9 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
         super::bmc::bmc(bmc, around.now_boot_ms, sink);
     }
     super::hooks::hooks(&around.hooks, sink);
+    if let Some(figures) = &around.attesting {
+        super::attesting::attesting(figures, sink);
+    }
     endpoint(around, sink);
     let mut own = around.certificates.clone();
     let not_after_unix_s = around.mqtt.as_ref().map_or(0, |mqtt| mqtt.certificate_not_after_unix_s);

@@ -1,6 +1,7 @@
 //! The Prometheus endpoint: reads the roster, never the driver, and runs on a
 //! thread of its own so that it answers while everything else is busy.
 
+mod attesting;
 mod auth;
 mod bmc;
 mod client_certificates;

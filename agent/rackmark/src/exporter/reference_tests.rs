@@ -14,6 +14,7 @@ use super::collect::{Around, Certificate, collect_live, collect_settled};
 use super::names::Names;
 use super::server::Counters;
 use super::{Decimal, Kind, Sink};
+use crate::attesting::{Figures, TpmFigures};
 use crate::bmc::BmcState;
 use crate::publish::mqtt::{BrokerInUse, StatsSnapshot};
 use crate::publish::spool::Health;
@@ -29,6 +30,13 @@ impl Sink for Families {
     }
 
     fn point(&mut self, _: &[(&str, &str)], _: Decimal) {}
+}
+
+/// A TPM that was asked.
+fn attesting() -> Figures {
+    let mut figures = Figures::default();
+    figures.tpm = Some(TpmFigures { up: Some(true), quote_ms: Some(1), ..TpmFigures::default() });
+    figures
 }
 
 /// A node on which everything that is not a reading has something to say.
@@ -99,6 +107,7 @@ fn everything(sink: &mut Families) {
         site: "site",
         http: Counters::default().snapshot(),
         hooks: vec![(rackmark_model::hook::HookEvent::LeaseEnd, crate::hooks::EventCounts::default())],
+        attesting: Some(attesting()),
         certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
         bmc: Some(BmcState { configured: true, facts: Some([].into()), ..BmcState::default() }),
     };

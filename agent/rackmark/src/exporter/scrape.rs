@@ -14,6 +14,7 @@ use super::page::{self, GpuFacts, NodeFacts, Setting};
 use super::server::Counters;
 use super::text::ClassicText;
 use super::web_config::Live;
+use crate::attesting::Counts;
 use crate::bmc::SharedBmc;
 use crate::clock;
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub struct Exporter {
     bmc: SharedBmc,
     node_id: String,
     hooks: Option<Hooks>,
+    attesting: Option<Counts>,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
     /// The settled part of the classic text, and of which state it is.
@@ -64,6 +66,7 @@ impl Exporter {
             bmc: SharedBmc::default(),
             node_id: String::new(),
             hooks: None,
+            attesting: None,
             names: Names::new(),
             process: Mutex::new(None),
             settled: Mutex::new(None),
@@ -93,6 +96,13 @@ impl Exporter {
         self
     }
 
+    /// With how evidence and the TPM fare.
+    #[must_use]
+    pub fn with_attesting(mut self, counts: Counts) -> Self {
+        self.attesting = Some(counts);
+        self
+    }
+
     /// Where it is to listen.
     pub fn address(&self) -> std::net::SocketAddr {
         self.config.borrow().metrics_listen
@@ -113,6 +123,7 @@ impl Exporter {
             bmc: Some(self.bmc.read().unwrap_or_else(PoisonError::into_inner).clone())
                 .filter(|bmc| bmc.configured),
             hooks: self.hooks.as_ref().map(Hooks::counts).unwrap_or_default(),
+            attesting: self.attesting.as_ref().filter(|_| self.mqtt.is_some()).map(Counts::snapshot),
         }
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use document::{digest_hex, document};
 pub use library::library_path;
 pub use noticing::Noticing;
-pub use watch::{Watched, watch};
+pub use watch::{FirstLook, Watched, watch};
 
 /// The newest look, as it is kept in the state directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

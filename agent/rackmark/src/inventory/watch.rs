@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rackmark_firmware_hooks::inventory::{Changed, Finding};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::look::{Look, tables};
@@ -39,6 +39,15 @@ pub struct Watched {
     pub state: StateDir,
     /// A look is due.
     pub due: Arc<Notify>,
+    /// Whoever waits for the first look.
+    pub first: Option<oneshot::Sender<FirstLook>>,
+}
+
+/// What the first look found that is not kept.
+#[derive(Debug)]
+pub struct FirstLook {
+    /// The measured-boot event log, as the firmware wrote it; absent where there is none, or no collector that reads it.
+    pub boot_log: Option<Vec<u8>>,
 }
 
 /// Looks until `stop` is set. `tell` is called where something changed or other findings stand than before.
@@ -54,8 +63,12 @@ pub async fn watch(
             looked = watched.look(&config, &mut trouble) => looked,
             _ = stop.wait_for(|stop| *stop) => return,
         };
+        let (looked, boot_log) = looked;
         if let Some(looked) = looked {
             watched.take(looked, &mut tell);
+        }
+        if let Some(first) = watched.first.take() {
+            let _ = first.send(FirstLook { boot_log });
         }
         tokio::select! {
             () = next(&watched.due) => {}
@@ -80,9 +93,11 @@ struct Looked {
 }
 
 impl Watched {
-    /// Looks, compares and keeps, on a thread that may block: the driver's files and the disk can hang.
-    async fn look(&self, config: &Config, trouble: &mut Option<String>) -> Option<Looked> {
+    /// Looks, compares and keeps, on a thread that may block: the driver's files and the disk can hang. The boot log goes
+    /// with it where somebody waits for that.
+    async fn look(&self, config: &Config, trouble: &mut Option<String>) -> (Option<Looked>, Option<Vec<u8>>) {
         let tables = tables(config, trouble).await;
+        let boot_log = self.first.as_ref().and_then(|_| tables.boot_event_log.clone());
         let said = self.bmc.read().unwrap_or_else(PoisonError::into_inner).said();
         let look =
             Look::new(config, &self.roster.read().unwrap_or_else(PoisonError::into_inner), tables, said);
@@ -92,13 +107,9 @@ impl Watched {
             let inventory = look.take();
             compare(before, Kept { taken_unix_ms: clock::unix_ms(), inventory }, &state)
         });
-        match patient(looking).await {
-            Ok(looked) => Some(looked),
-            Err(error) => {
-                tracing::error!(%error, "the inventory was not made");
-                None
-            }
-        }
+        let looked = patient(looking).await;
+        let looked = looked.inspect_err(|error| tracing::error!(%error, "the inventory was not made"));
+        (looked.ok(), boot_log)
     }
 
     fn take(&self, looked: Looked, tell: &mut impl FnMut(&Told<'_>)) {

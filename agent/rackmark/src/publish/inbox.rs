@@ -292,7 +292,11 @@ impl Inbox {
                 return Err("is an epoch before the current one".to_owned());
             }
         }
-        let begun = Begun { verifier: consumer.name.clone(), value: epoch.value };
+        let begun = Begun {
+            verifier: consumer.name.clone(),
+            value: epoch.value,
+            expires_unix_ms: epoch.expires_unix_ms,
+        };
         self.doors.epochs.try_send(begun).map_err(|_| "comes while too many epochs begin".to_owned())?;
         let current = (consumer.name.clone(), epoch.value, epoch.issued_unix_ms);
         match known {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::mqtt::{Credentials, PublisherStats};
+use crate::attesting::Changes;
 use crate::config::Config;
 use crate::exit::chain;
 use crate::tls::{FileWatch, TlsFileError, TlsSettings, TlsSettingsError, validity};
@@ -62,18 +63,21 @@ pub struct RenewableFiles {
     tls: Option<TlsSettings>,
     files: FileWatch,
     stats: Arc<PublisherStats>,
+    changes: Changes,
 }
 
 impl RenewableFiles {
     /// Notes how the files are now; to be called before they are read for the first connection.
-    pub fn new(config: &Arc<Config>, stats: Arc<PublisherStats>) -> Self {
+    pub fn new(config: &Arc<Config>, stats: Arc<PublisherStats>, changes: Changes) -> Self {
         let tls = config.brokers.iter().any(|broker| broker.tls).then(|| config.broker_tls.clone());
         let password = config.credentials.iter().map(|credentials| credentials.password_file.clone());
         let files = tls.iter().flat_map(TlsSettings::files).chain(password);
         let files = FileWatch::new(files.collect::<Vec<_>>());
-        let files = Self { config: Arc::clone(config), tls, files, stats };
+        let files = Self { config: Arc::clone(config), tls, files, stats, changes };
         // Where they do not load, the failed connection says so.
         let _ = files.load();
+        // Another configuration may name another certificate.
+        files.changes.certificate();
         files
     }
 
@@ -96,6 +100,7 @@ impl RenewableFiles {
                 Ok(credentials) => {
                     tracing::info!("files of the broker connection were replaced: connecting again");
                     renew.send_replace(credentials);
+                    self.changes.certificate();
                 }
                 Err(error) => {
                     self.stats.note_renewal_failure();
@@ -135,7 +140,7 @@ mod tests {
         let stats = Arc::new(PublisherStats::default());
         let failures = || stats.snapshot().renewal_failures_total;
         let (renew, mut renewed) = watch::channel(None);
-        let files = RenewableFiles::new(&config, stats.clone());
+        let files = RenewableFiles::new(&config, stats.clone(), Changes::default());
         let task = tokio::spawn(files.watch(renew));
 
         fs::remove_file(&file).expect("remove");

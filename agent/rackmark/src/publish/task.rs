@@ -11,6 +11,7 @@ use super::feed::SharedFeed;
 use super::inbox;
 use super::mqtt::{Incoming, Outbox, Publisher, PublisherConfig, RumqttTransport, Will};
 use super::renewal::{RenewableFiles, read_credentials};
+use crate::attesting::Changes;
 use crate::config::Config;
 use crate::exit::chain;
 use crate::sampling::task::SharedRoster;
@@ -27,6 +28,7 @@ pub async fn run(
     incoming: mpsc::Sender<Incoming>,
     feed: SharedFeed,
     roster: SharedRoster,
+    changes: Changes,
     stop: watch::Receiver<bool>,
 ) {
     loop {
@@ -42,7 +44,7 @@ pub async fn run(
         if now.brokers.is_empty() {
             over.await;
         } else {
-            let files = RenewableFiles::new(&now, outbox.stats());
+            let files = RenewableFiles::new(&now, outbox.stats(), changes.clone());
             let publisher = Publisher::new(
                 RumqttTransport::new(),
                 publisher_config(&now),

@@ -134,11 +134,15 @@ pub fn roots_in(pem: &[u8], path: &Path) -> Result<RootCertStore, TlsFileError> 
     Ok(roots)
 }
 
-/// SHA-256 over the public key (DER) of the certificate that is shown to the broker; none where none is, or where it
-/// cannot be read, which a connection says better.
-pub fn key_digest(settings: &super::TlsSettings) -> Option<[u8; 32]> {
-    let certificate = certificates(&settings.certificate.as_ref()?.cert_file).ok()?;
-    let parsed = Certificate::from_der(certificate.first()?).ok()?;
+/// The certificate that is shown to the broker, as its file is now; none where none is, or where it cannot be read, which
+/// a connection says better.
+pub fn shown(settings: &super::TlsSettings) -> Option<CertificateDer<'static>> {
+    certificates(&settings.certificate.as_ref()?.cert_file).ok()?.into_iter().next()
+}
+
+/// SHA-256 over the public key (DER) of a certificate; none where it is none.
+pub fn key_digest(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
+    let parsed = Certificate::from_der(certificate).ok()?;
     let key = parsed.tbs_certificate().subject_public_key_info().to_der().ok()?;
     let mut out = [0; 32];
     out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &key).as_ref());

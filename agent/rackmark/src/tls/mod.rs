@@ -15,7 +15,7 @@ use rustls::crypto::CryptoProvider;
 pub use client::{CertificateFiles, TlsSettings, TlsSettingsError, handshake};
 pub use files::{
     TlsFileError, certificates, certificates_in, key_digest, private_key, private_key_in, roots, roots_in,
-    validity, validity_of,
+    shown, validity, validity_of,
 };
 pub use watch::FileWatch;
 

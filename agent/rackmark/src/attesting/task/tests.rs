@@ -2,10 +2,13 @@
 
 use std::sync::RwLock;
 
+use rackmark_e2e::certificates::{Authority, Use};
 use rackmark_feed::{DeviceKind, EvidenceClaim, Frame, ReplyOutcome};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::super::asked::WayBack;
+use super::super::due::{CHANGES_EVERY, SETTLE};
 use super::*;
 use crate::bmc::tests::Site;
 use crate::inventory::Kept;
@@ -14,25 +17,28 @@ use crate::publish::identity::Session;
 use crate::publish::mqtt::Outbox;
 use crate::publish::spool;
 use crate::sampling::roster::Roster;
+use crate::tls::CertificateFiles;
 
 /// For what comes at once, on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
 struct Bench {
     asks: mpsc::Sender<Ask>,
+    epochs: mpsc::Sender<Begun>,
+    changes: Changes,
+    counts: Counts,
     outbox: Outbox,
     way_back: WayBack,
-    _keep: (
-        tempfile::TempDir,
-        spool::Writer,
-        mpsc::Sender<Begun>,
-        watch::Sender<Arc<Config>>,
-        watch::Sender<bool>,
-    ),
+    _keep: (tempfile::TempDir, spool::Writer, watch::Sender<Arc<Config>>, watch::Sender<bool>),
 }
 
 impl Bench {
     fn start(site: &Site, port: u16) -> Self {
+        let bmc = Some(site.settings(port));
+        Self::configured(|config| config.bmc = bmc)
+    }
+
+    fn configured(configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let state = StateDir::open(folder.path()).expect("state");
         let session = Session::begin(&state, None).expect("session");
@@ -43,7 +49,7 @@ impl Bench {
             boot_id: [0; 16],
         };
         let mut config = Config::parse("[node]\nname = \"n\"\n", "test.toml".as_ref()).expect("a good file");
-        config.bmc = Some(site.settings(port));
+        configure(&mut config);
         let (config_sender, config) = watch::channel(Arc::new(config));
         let wake = Arc::new(Notify::new());
         let opened = spool::open_in_memory(String::new(), 7, wake.clone()).expect("spool");
@@ -51,13 +57,18 @@ impl Bench {
         let machine = Machine { boot_id: [0; 16], boot_text: String::new(), host: None };
         let feed = SharedFeed::new(Feed::begin(session, None, config.clone(), state.clone(), machine));
         let roster: SharedRoster = Arc::new(RwLock::new(Roster::default()));
+        let (looked, first_look) = oneshot::channel();
+        looked.send(FirstLook { boot_log: None }).expect("the attester waits");
+        let (changes, counts) = (Changes::default(), Counts::default());
         let sources = Sources {
             config,
             feed: feed.clone(),
             roster: roster.clone(),
             inventory: Arc::new(RwLock::new(Some(Kept::default()))),
             bmc: Turn::default(),
-            changed: Arc::new(Notify::new()),
+            first_look,
+            changes: changes.clone(),
+            counts: counts.clone(),
             state,
         };
         let (asks, asked) = mpsc::channel(8);
@@ -66,7 +77,15 @@ impl Bench {
         tokio::spawn(Attester::new(sources, speaker).run(asked, begun, stopping));
         let topic = Some("rackmark/reply".to_owned());
         let way_back = WayBack { feed, roster, outbox: outbox.clone(), topic, correlation: None };
-        Self { asks, outbox, way_back, _keep: (folder, opened.writer, epochs, config_sender, stop) }
+        Self {
+            asks,
+            epochs,
+            changes,
+            counts,
+            outbox,
+            way_back,
+            _keep: (folder, opened.writer, config_sender, stop),
+        }
     }
 
     async fn ask(&self, number: u8, devices: bool) {
@@ -78,6 +97,13 @@ impl Bench {
             way_back: self.way_back.clone(),
         };
         assert!(self.asks.send(ask).await.is_ok(), "the attester listens");
+    }
+
+    /// Evidence that was made so far, by cause.
+    fn made(&self) -> Vec<(&'static str, u64)> {
+        let figures = self.counts.snapshot();
+        let made = figures.evidence().filter(|(_, outcome, count)| *outcome == "made" && *count > 0);
+        made.map(|(cause, _, count)| (cause, count)).collect()
     }
 
     fn evidence(&self) -> Vec<EvidenceClaim> {
@@ -132,4 +158,53 @@ async fn a_bmc_that_hangs_delays_only_evidence_that_is_to_have_components() {
         claim.devices.iter().filter(|device| device.kind == DeviceKind::Component).count()
     };
     assert!(bench.evidence().iter().all(|claim| components(claim) == 0));
+}
+
+/// Time passes at once where nobody does anything.
+#[tokio::test(start_paused = true)]
+async fn whatever_evidence_speaks_of_makes_another_one_when_it_changes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let authority = Authority::new("authority").expect("authority");
+    let renew = || {
+        let identity = authority.issue(Use::Client, &["n"]).expect("certificate");
+        let (cert_file, key_file) = identity.write(folder.path(), "node").expect("files");
+        CertificateFiles { cert_file, key_file }
+    };
+    let files = renew();
+    let bench = Bench::configured(|config| config.broker_tls.certificate = Some(files));
+    let wait = |time| tokio::time::sleep(time);
+    wait(SETTLE).await;
+    assert_eq!(bench.made(), [("start", 1)]);
+    // Looked at again, as after a new password, the certificate is the same.
+    bench.changes.certificate();
+    wait(CHANGES_EVERY * 2).await;
+    assert_eq!(bench.made(), [("start", 1)]);
+    renew();
+    bench.changes.certificate();
+    wait(SETTLE / 2).await;
+    assert_eq!(bench.made(), [("start", 1)], "others may come");
+    wait(SETTLE).await;
+    assert_eq!(bench.made(), [("start", 1), ("certificate_changed", 1)]);
+    // An inventory that changes all the time is signed once a minute.
+    for _ in 0..600 {
+        bench.changes.inventory();
+        wait(Duration::from_secs(1)).await;
+    }
+    let made = bench.made();
+    assert!(
+        made.iter().any(|(cause, many)| *cause == "inventory_changed" && (9..=10).contains(many)),
+        "{made:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_is_answered_once_within_its_first_tenth() {
+    let bench = Bench::configured(|_| {});
+    let expires_unix_ms = clock::unix_ms() + 300_000;
+    let begun = Begun { verifier: "acme".to_owned(), value: [1; 32], expires_unix_ms };
+    bench.epochs.send(begun).await.expect("the attester listens");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(bench.made(), [("start", 1), ("epoch", 1)]);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(bench.made(), [("start", 1), ("epoch", 1)]);
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::attesting;
 use crate::clock;
 use crate::config::Config;
 use crate::hooks::{self, Hooks};
@@ -180,7 +181,7 @@ pub struct Verbs {
 }
 
 /// What people change, and whoever is told of it.
-pub type People = Announcer<Noticing<History<Narrator<hooks::Noticing<SharedFeed>>>>>;
+pub type People = Announcer<Noticing<History<Narrator<hooks::Noticing<attesting::Noticing<SharedFeed>>>>>>;
 
 impl Verbs {
     /// Carries out one verb for `by`, whose name is asked for only where it is kept.

@@ -48,6 +48,7 @@ impl Machine {
         let due = Arc::new(Notify::new());
         let (stop, stopping) = watch::channel(false);
         let (heard, told) = mpsc::channel(8);
+        let (first, first_look) = oneshot::channel();
         let watched = Watched {
             config,
             roster: Arc::new(RwLock::new(Roster::default())),
@@ -55,6 +56,7 @@ impl Machine {
             bmc: SharedBmc::default(),
             state,
             due: due.clone(),
+            first: Some(first),
         };
         let tell = move |told: &Told<'_>| {
             let changes =
@@ -63,7 +65,7 @@ impl Machine {
             heard.try_send((changes, names(told.findings), names(told.appeared))).expect("listener");
         };
         let task = tokio::spawn(watch_inventory(watched, tell, stopping));
-        Run { inventory, due, told, stop, task, _changed: changed }
+        Run { inventory, due, told, stop, task, first_look, _changed: changed }
     }
 }
 
@@ -73,6 +75,7 @@ struct Run {
     inventory: SharedInventory,
     due: Arc<Notify>,
     told: mpsc::Receiver<Heard>,
+    first_look: oneshot::Receiver<FirstLook>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     _changed: watch::Sender<Arc<Config>>,
@@ -104,6 +107,8 @@ async fn what_changed_while_the_daemon_was_away_is_told_and_the_first_look_is_no
     let machine = Machine::new();
     let mut first = machine.run();
     first.first_look().await;
+    let looked = (&mut first.first_look).await.expect("whoever waits for it is told");
+    assert_eq!(looked.boot_log, None, "there is no collector");
     assert!(first.told.try_recv().is_err());
     first.end().await;
     machine.firmware("OPPA9C7Q");

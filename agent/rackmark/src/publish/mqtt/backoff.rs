@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
+use crate::random;
 
 /// First interval between connection attempts.
 pub(super) const BASE: Duration = Duration::from_millis(500);
@@ -14,31 +14,20 @@ pub(super) const CAP: Duration = Duration::from_secs(60);
 /// up to the longest interval or `BASE * 2^n`, whichever is less, so that agents that failed together do not return together.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    random: SystemRandom,
     failures: u32,
     longest: Duration,
 }
 
 impl Backoff {
     pub(super) fn new(longest: Duration) -> Self {
-        Self { random: SystemRandom::new(), failures: 0, longest }
+        Self { failures: 0, longest }
     }
 
     /// The next pause; each call doubles the interval of the following one.
     pub(super) fn next(&mut self) -> Duration {
         let interval = interval(self.failures, self.longest);
         self.failures = self.failures.saturating_add(1);
-        interval.mul_f64(self.share())
-    }
-
-    /// A number drawn evenly from 0 to 1.
-    pub(super) fn share(&self) -> f64 {
-        let mut bytes = [0_u8; 4];
-        // Without randomness the whole interval is the safe choice.
-        match self.random.fill(&mut bytes) {
-            Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-            Err(_) => 1.0,
-        }
+        interval.mul_f64(random::share())
     }
 
     pub(super) fn reset(&mut self) {

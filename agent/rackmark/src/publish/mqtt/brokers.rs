@@ -12,6 +12,7 @@ use super::dialer::Dialer;
 use super::report::chain;
 use super::stats::{PublisherStats, add};
 use super::transport::{Connection, Credentials, Link, LinkEvent, Transport};
+use crate::random;
 
 /// A connection that lasted this long was a good one: the next failure starts
 /// the back-off and the list of brokers afresh. Shorter ones count as failed
@@ -59,7 +60,7 @@ impl Choice {
         self.attempts = self.attempts.saturating_add(1);
         self.at += 1;
         if self.at < self.count {
-            return WITHIN_ROUND.mul_f64(self.backoff.share());
+            return WITHIN_ROUND.mul_f64(random::share());
         }
         self.at = 0;
         self.backoff.next()
@@ -90,7 +91,7 @@ impl Choice {
 
     /// Time until the first broker is to be tried beside a later one's connection; drawn afresh at each call.
     fn return_pause(&self) -> Duration {
-        self.return_after.mul_f64(0.5 + self.backoff.share())
+        self.return_after.mul_f64(0.5 + random::share())
     }
 }
 

@@ -13,6 +13,7 @@ use super::certificates::Authority;
 use super::mosquitto::{Mosquitto, Observer, edge, free_port};
 use super::queue::Queued;
 use super::{Running, config, will};
+use crate::attesting::Changes;
 use crate::config::Config;
 use crate::publish::renewal::RenewableFiles;
 use crate::tls::{CertificateFiles, TlsSettings};
@@ -143,7 +144,7 @@ fn run_watched(secured: &Secured, settings: &TlsSettings) -> Running {
     );
     let daemon = Arc::new(Config::parse(&text, "test.toml".as_ref()).unwrap());
     let outbox = Queued::new();
-    let files = RenewableFiles::new(&daemon, outbox.stats());
+    let files = RenewableFiles::new(&daemon, outbox.stats(), Changes::default());
     let (incoming_to, incoming) = mpsc::channel(16);
     let (stop, stopped) = oneshot::channel();
     let config = config(vec![daemon.brokers[0].broker(&daemon.broker_tls)]);
