@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rackmark_feed::{
-    Command as Request, DownlinkBody, Header, SigningKey, SpoolEpoch, Stream, StreamBelow, Verb, Watermark,
-    seal_downlink, topic,
+    Command as Request, DownlinkBody, Epoch, Header, SigningKey, SpoolEpoch, Stream, StreamBelow, Verb,
+    Watermark, seal_downlink, topic,
 };
 use tempfile::TempDir;
 
@@ -65,6 +65,22 @@ impl Asker {
     pub fn confirm(&self, port: u16, watermark: Watermark) -> Outcome<()> {
         let topic = topic::watermark(NAMES.0, NAMES.1, self.name)?;
         self.send(port, &topic, &seal_downlink(&DownlinkBody::Watermark(watermark), &self.key)?, &["-r"])
+    }
+
+    /// Begins an epoch of this verifier, retained, for a minute.
+    ///
+    /// # Errors
+    /// Where it cannot be sealed or sent.
+    pub fn begin_epoch(&self, port: u16, value: [u8; 32]) -> Outcome<()> {
+        let epoch = Epoch {
+            verifier: self.name.to_owned(),
+            value,
+            issued_unix_ms: now_unix_ms(),
+            expires_unix_ms: now_unix_ms() + 60_000,
+            extensions: Vec::new(),
+        };
+        let topic = topic::epoch(self.name)?;
+        self.send(port, &topic, &seal_downlink(&DownlinkBody::Epoch(epoch), &self.key)?, &["-r"])
     }
 
     /// Asks for a range again, in the session of `of`.

@@ -5,14 +5,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use rackmark_e2e::Outcome;
-use rackmark_e2e::agent::Agent;
+use rackmark_e2e::agent::{Agent, Setup};
+use rackmark_e2e::asker::Asker;
 use rackmark_e2e::broker::Mosquitto;
+use rackmark_e2e::consumer::Buyer;
 use rackmark_e2e::process::{binary, wait_for};
 use rackmark_e2e::sim::Sim;
 use rackmark_e2e::swtpm::{Certified, Chip, Swtpm};
 use rackmark_feed::verify::bundle::BundleView;
 use rackmark_feed::verify::report::{Question, Trust, verify_bundle};
-use rackmark_feed::{PublicKey, SigningKey};
+use rackmark_feed::{Body, EvidenceCause, PublicKey, SigningKey};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -226,5 +228,28 @@ fn gpus_that_sign_are_known_by_their_own_key() -> Outcome<()> {
     let (_, again) = stranger.ask(broker.port, "third", &[])?;
     assert_eq!(again["devices"][0]["key"], document["devices"][0]["key"], "{again:#}");
     assert_ne!(again["label"], "nothing", "{again:#}");
+    Ok(())
+}
+
+/// A fleet answers one question of a verifier, and its GPUs do.
+#[test]
+fn gpus_sign_for_a_verifiers_epoch() -> Outcome<()> {
+    let (sim, broker, verifier) = (Sim::signing("h200", 2)?, Mosquitto::start()?, Asker::new("acme")?);
+    let mut reader = Buyer::subscribe(broker.port)?;
+    let setup = Setup::on(&sim).broker(broker.port).line("consumers", verifier.allowed());
+    let agent = Agent::sampling(&setup)?;
+    agent.wait("both GPUs", Duration::from_secs(10), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"1\"} 1")
+    })?;
+    let id = [0x5a; 32];
+    verifier.begin_epoch(broker.port, id)?;
+    // The node takes a moment of its own within the first tenth of the minute.
+    let claim = reader.wait_for("evidence of the epoch", Duration::from_secs(30), |_, body| match body {
+        Body::Evidence(evidence) if evidence.claim.freshness.value == id => Some(evidence.claim.clone()),
+        _ => None,
+    })?;
+    assert_eq!(claim.cause, EvidenceCause::Epoch);
+    let signed = claim.devices.iter().filter(|device| device.report.is_some() && device.chain.is_some());
+    assert_eq!(signed.count(), 2, "{:?}", claim.devices);
     Ok(())
 }

@@ -23,7 +23,7 @@ use super::due::{Due, Wanted};
 use super::identity::node_of;
 use super::making::{self, Occasion, Parts, REGISTERS, Speaker};
 use super::tpm_link::{TpmLink, TpmLinkError};
-use super::waiting::{Signed, Waiting};
+use super::waiting::{Signed, Waiter, Waiting};
 use super::{components, gpus};
 use crate::bmc::Turn;
 use crate::clock;
@@ -112,17 +112,16 @@ impl Attester {
         let mut waiting = Waiting::default();
         loop {
             while let Some(wanted) = due.take(Instant::now()) {
-                let made = tokio::select! {
-                    made = self.level(self.occasion(&wanted)) => made,
-                    () = ended(&mut stopping) => return,
+                let wanted = match wanted {
+                    Wanted::Epoch(begun) => match self.has_to_wait(&mut waiting, Waiter::Epoch(begun)) {
+                        Some(Waiter::Epoch(begun)) => Wanted::Epoch(begun),
+                        _ => continue,
+                    },
+                    wanted => wanted,
                 };
-                self.sources.counts.evidence(wanted.cause(), made.is_ok());
-                match made {
-                    Ok(()) => due.made(),
-                    Err(error) => {
-                        let retry_secs = due.failed(wanted, Instant::now()).as_secs();
-                        tracing::warn!(error = chain(&error), retry_secs, "no evidence is made");
-                    }
+                tokio::select! {
+                    () = self.wanted(wanted, Signed::default(), &mut due) => {}
+                    () = ended(&mut stopping) => return,
                 }
             }
             let changes = self.sources.changes.clone();
@@ -136,20 +135,25 @@ impl Attester {
                 }
                 Some(begun) = epochs.recv() => due.began(begun, clock::unix_ms(), Instant::now()),
                 Some(ask) = asks.recv() => {
-                    let config = self.sources.config.borrow().clone();
-                    // Slow devices keep only those waiting who want to hear them.
-                    let Sources { roster, bmc, .. } = &self.sources;
-                    if let Err(ask) = waiting.begin(ask, &config, roster, bmc, &self.speaker) {
+                    if let Some(Waiter::Ask(ask)) = self.has_to_wait(&mut waiting, Waiter::Ask(ask)) {
                         tokio::select! {
                             () = self.answer(&ask, Signed::default()) => {}
                             () = ended(&mut stopping) => return,
                         }
                     }
                 }
-                Some((ask, signed)) = waiting.next() => tokio::select! {
-                    () = self.answer(&ask, signed) => {}
-                    () = ended(&mut stopping) => return,
-                },
+                Some((waiter, signed)) = waiting.next() => {
+                    let served = async {
+                        match waiter {
+                            Waiter::Ask(ask) => self.answer(&ask, signed).await,
+                            Waiter::Epoch(begun) => self.wanted(Wanted::Epoch(begun), signed, &mut due).await,
+                        }
+                    };
+                    tokio::select! {
+                        () = served => {}
+                        () = ended(&mut stopping) => return,
+                    }
+                }
                 () = ended(&mut stop) => return,
             }
         }
@@ -165,6 +169,27 @@ impl Attester {
                 tracing::warn!(
                     "evidence is made before the machine was looked at, without the boot event log"
                 );
+            }
+        }
+    }
+
+    /// Lets devices sign first where any are to. Who need not wait for them comes back: slow devices keep only those
+    /// waiting who want to hear them.
+    fn has_to_wait(&self, waiting: &mut Waiting, waiter: Waiter) -> Option<Waiter> {
+        let Sources { config, roster, bmc, .. } = &self.sources;
+        let config = config.borrow().clone();
+        waiting.begin(waiter, &config, roster, bmc, &self.speaker).err().map(|waiter| *waiter)
+    }
+
+    /// Makes what is due, or puts it off where the TPM does not do it.
+    async fn wanted(&mut self, wanted: Wanted, signed: Signed, due: &mut Due) {
+        let made = self.level(self.occasion(&wanted), signed).await;
+        self.sources.counts.evidence(wanted.cause(), made.is_ok());
+        match made {
+            Ok(()) => due.made(),
+            Err(error) => {
+                let retry_secs = due.failed(wanted, Instant::now()).as_secs();
+                tracing::warn!(error = chain(&error), retry_secs, "no evidence is made");
             }
         }
     }
@@ -186,12 +211,12 @@ impl Attester {
         shown(&self.sources.config.borrow().broker_tls) != self.shown
     }
 
-    /// Makes evidence for everybody.
-    async fn level(&mut self, occasion: Occasion) -> Result<(), TpmLinkError> {
+    /// Makes evidence for everybody, with what devices signed for it.
+    async fn level(&mut self, occasion: Occasion, signed: Signed) -> Result<(), TpmLinkError> {
         let cause = occasion.cause;
         let verifier = occasion.freshness.verifier.clone();
         let certificate = shown(&self.sources.config.borrow().broker_tls);
-        let evidence = self.make(occasion, Signed::default()).await?;
+        let evidence = self.make(occasion, signed).await?;
         self.shown = certificate;
         let signed_by = if evidence.tpm.is_some() { "tpm" } else { "software-key" };
         let sent = self
