@@ -3,9 +3,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use rackmark_feed::verify::certificate::{Certificate, walk};
-use rackmark_feed::verify::chain::{self, Checked, walk_in_order};
+use rackmark_feed::verify::chain::{self, walk_in_order};
 use rackmark_feed::verify::endorsement::verify_endorsement;
 use rackmark_feed::verify::outcome::Outcome;
+use rackmark_feed::verify::signatures::Checked;
 
 const ROOT: &[u8] = include_bytes!("../seeds/root.der");
 const NOW: u64 = 1_830_000_000_000;

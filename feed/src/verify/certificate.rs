@@ -50,6 +50,9 @@ pub enum CertificateError {
     /// The chain is deeper than [`DEPTH`], or more than [`POOL`] certificates are given.
     #[error("chain is too long")]
     TooLong,
+    /// More signatures would have to be checked than are for one bundle.
+    #[error("too many signatures to check")]
+    TooManySignatures,
 }
 
 /// A public key of a certificate.

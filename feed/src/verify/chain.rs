@@ -3,13 +3,11 @@
 //! The chain comes from a stranger, so issuers are not searched for: each certificate stands for the one before it, and
 //! a chain costs one signature per certificate. Chains of one machine share their upper part, which is checked once.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::certificate::{CERTIFICATE_BYTES, Certificate, CertificateError, DEPTH};
-use crate::ids::sha256;
+use super::signatures::Checked;
 
 /// Longest chain in bytes, as PEM. NVML's buffer has 5,120.
 pub const CHAIN_BYTES: usize = 64 * 1024;
@@ -63,17 +61,6 @@ fn from_pem(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(ders)
 }
 
-/// Signatures of certificates that were checked already: the upper parts of chains are shared.
-#[derive(Debug, Default)]
-pub struct Checked(BTreeMap<[[u8; 32]; 2], bool>);
-
-impl Checked {
-    fn is_signed_by(&mut self, certificate: &Certificate, issuer: &Certificate) -> bool {
-        let pair = [sha256(&[], certificate.der()), sha256(&[], issuer.spki())];
-        *self.0.entry(pair).or_insert_with(|| certificate.is_signed_by(issuer))
-    }
-}
-
 /// Walks a chain in its order to one of the `anchors`. Gives the issuers, the leaf's first, the anchor last; what the
 /// chain has above the anchor is not looked at.
 ///
@@ -107,6 +94,7 @@ pub fn walk_in_order<'a>(
         }
         match chain.get(at + 1).filter(|next| issues(next)) {
             Some(next) => issuers.push(next),
+            None if checked.is_exhausted() => return Err(CertificateError::TooManySignatures),
             None => return Err(CertificateError::Untrusted { at }),
         }
     }

@@ -14,6 +14,7 @@ pub mod ocsp;
 pub mod outcome;
 pub mod quote;
 pub mod report;
+pub mod signatures;
 pub mod spdm;
 pub mod store;
 pub mod tpm;

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use x509_cert::der::asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
-use super::certificate::{Certificate, CertificateError, verifies_fixed};
-use super::chain::{self, Checked, walk_in_order};
+use super::certificate::{Certificate, CertificateError};
+use super::chain::{self, walk_in_order};
 use super::der::{self, Der};
 use super::ocsp::{self, Answer, Revocation, Status};
 use super::outcome::{Outcome, Reason};
+use super::signatures::Checked;
 use super::spdm::{self, Exchange, SpdmError};
 use crate::body::evidence::DeviceKind;
 use crate::ids::sha256;
@@ -64,6 +65,10 @@ impl Refusal {
         Self { outcome: Outcome::NotEstablished, reason, detail: detail.into() }
     }
 
+    fn too_many_signatures() -> Self {
+        Self::open(Reason::TooManySignatures, "the bundle has more signatures than are checked")
+    }
+
     fn against(reason: Reason, detail: impl Into<String>) -> Self {
         Self { outcome: Outcome::Contradicted, reason, detail: detail.into() }
     }
@@ -91,6 +96,11 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// How many signatures were checked so far, at most [`super::signatures::SIGNATURES`].
+    pub const fn signatures(&self) -> usize {
+        self.checked.count()
+    }
+
     /// Judges one device's report and chain; `nonce` is the one that the report must be made for.
     ///
     /// # Errors
@@ -115,7 +125,10 @@ impl<'a> Judge<'a> {
                 "the first certificate is not for signing reports",
             ));
         }
-        if !verifies_fixed(leaf.key(), exchange.signed, exchange.signature) {
+        if !self.checked.is_reported_by(leaf, exchange.signed, exchange.signature) {
+            if self.checked.is_exhausted() {
+                return Err(Refusal::too_many_signatures());
+            }
             let detail = "the key of the certificate did not sign the report";
             return Err(Refusal::against(Reason::SignatureMismatch, detail));
         }
@@ -126,6 +139,7 @@ impl<'a> Judge<'a> {
         let issuers = walk_in_order(&chain, self.anchors, self.unix_ms, &mut self.checked);
         let issuers = issuers.map_err(|error| match error {
             CertificateError::Expired { .. } => Refusal::open(Reason::CertificateExpired, error.to_string()),
+            CertificateError::TooManySignatures => Refusal::too_many_signatures(),
             _ => Refusal::open(Reason::ChainUntrusted, error.to_string()),
         })?;
         let issuer = issuers.first().copied().unwrap_or(leaf);
@@ -172,7 +186,8 @@ impl<'a> Judge<'a> {
         let below = std::iter::once(leaf).chain(issuers.iter().copied());
         for (certificate, issuer) in below.zip(issuers) {
             let found = self.revoked.entry(sha256(&[], certificate.der())).or_insert_with(|| {
-                ocsp::revocation(&self.answers, certificate, issuer, self.anchors, self.unix_ms)
+                let checked = &mut self.checked;
+                ocsp::revocation(&self.answers, certificate, issuer, self.anchors, self.unix_ms, checked)
             });
             let subject = || certificate.subject();
             match found {
@@ -190,6 +205,7 @@ impl<'a> Judge<'a> {
                     let detail = format!("the issuer does not know {}", subject());
                     return Err(Refusal::open(Reason::RevocationUnknown, detail));
                 }
+                Revocation::Unchecked => return Err(Refusal::too_many_signatures()),
                 Revocation::Stale => {
                     let detail = format!("the answer about {} is not of this time", subject());
                     return Err(Refusal::open(Reason::RevocationUnknown, detail));

@@ -8,8 +8,11 @@ use ring::digest;
 use x509_cert::der::asn1::{GeneralizedTime, ObjectIdentifier};
 use x509_cert::der::{Decode, Encode};
 
-use super::certificate::{Certificate, verifies, walk};
+use super::certificate::{Certificate, verifies};
+use super::chain::walk_in_order;
 use super::der::{self, Der, Element};
+use super::signatures::Checked;
+use crate::ids::sha256;
 
 /// Longest answer in bytes; one with its signer's certificate has about 2,000.
 pub const ANSWER_BYTES: usize = 16 * 1024;
@@ -52,6 +55,8 @@ pub enum Revocation {
     Unsigned,
     /// An answer is about it, but too old, or from the future.
     Stale,
+    /// An answer may be about it, but there are too many signatures to know.
+    Unchecked,
     /// It is answered.
     Answered(Status),
 }
@@ -69,6 +74,8 @@ struct Single<'a> {
 
 /// An answer, taken apart.
 pub struct Answer<'a> {
+    /// Digest of all its bytes.
+    digest: [u8; 32],
     signed: &'a [u8],
     algorithm: ObjectIdentifier,
     signature: &'a [u8],
@@ -105,7 +112,8 @@ impl<'a> Answer<'a> {
             }
         }
         let singles = singles(data.content)?;
-        basic.is_empty().then_some(Self { signed: data.whole, algorithm, signature, singles, signers })
+        let (digest, signed) = (sha256(&[], bytes), data.whole);
+        basic.is_empty().then_some(Self { digest, signed, algorithm, signature, singles, signers })
     }
 
     /// What it says of a certificate, by the verifier's clock.
@@ -115,12 +123,13 @@ impl<'a> Answer<'a> {
         issuer: &Certificate,
         anchors: &[Certificate],
         unix_ms: u64,
+        checked: &mut Checked,
     ) -> Revocation {
         let Some(single) = self.singles.iter().find(|single| single.is_about(certificate, issuer)) else {
             return Revocation::NotAsked;
         };
-        if !self.is_signed(issuer, anchors, unix_ms) {
-            return Revocation::Unsigned;
+        if !self.is_signed(issuer, anchors, unix_ms, checked) {
+            return if checked.is_exhausted() { Revocation::Unchecked } else { Revocation::Unsigned };
         }
         let begun = single.this_update_ms <= unix_ms.saturating_add(CLOCK_SKEW_MS);
         let current = begun && single.next_update_ms.is_some_and(|next| unix_ms <= next);
@@ -132,23 +141,28 @@ impl<'a> Answer<'a> {
     }
 
     /// By the issuer, or by somebody with the purpose who chains to a trusted maker by way of the issuer.
-    fn is_signed(&self, issuer: &Certificate, anchors: &[Certificate], unix_ms: u64) -> bool {
-        let by = |signer: &Certificate| verifies(signer.key(), self.algorithm, self.signed, self.signature);
-        if by(issuer) {
+    fn is_signed(
+        &self,
+        issuer: &Certificate,
+        anchors: &[Certificate],
+        unix_ms: u64,
+        checked: &mut Checked,
+    ) -> bool {
+        if self.is_signed_by(issuer, checked) {
             return true;
         }
-        let delegated = |signer: &&Certificate| {
+        let makers = [anchors, std::slice::from_ref(issuer)].concat();
+        self.signers.iter().any(|signer| {
             signer.purposes().is_ok_and(|purposes| purposes.contains(&PURPOSE))
-                && by(signer)
-                && walk(
-                    signer,
-                    std::slice::from_ref(issuer),
-                    &[anchors, std::slice::from_ref(issuer)].concat(),
-                    unix_ms,
-                )
-                .is_ok()
-        };
-        self.signers.iter().any(|signer| delegated(&signer))
+                && self.is_signed_by(signer, checked)
+                && walk_in_order(std::slice::from_ref(signer), &makers, unix_ms, checked).is_ok()
+        })
+    }
+
+    fn is_signed_by(&self, signer: &Certificate, checked: &mut Checked) -> bool {
+        checked.once([self.digest, sha256(&[], signer.spki())], || {
+            verifies(signer.key(), self.algorithm, self.signed, self.signature)
+        })
     }
 }
 
@@ -159,8 +173,9 @@ pub fn revocation(
     issuer: &Certificate,
     anchors: &[Certificate],
     unix_ms: u64,
+    checked: &mut Checked,
 ) -> Revocation {
-    let found = answers.iter().map(|answer| answer.about(certificate, issuer, anchors, unix_ms));
+    let found = answers.iter().map(|answer| answer.about(certificate, issuer, anchors, unix_ms, checked));
     found.max_by_key(|found| weight(*found)).unwrap_or(Revocation::NotAsked)
 }
 
@@ -172,7 +187,9 @@ const fn weight(revocation: Revocation) -> u8 {
         Revocation::Answered(Status::Unknown) => 3,
         Revocation::Answered(Status::Good) => 4,
         Revocation::Answered(Status::OnHold) => 5,
-        Revocation::Answered(Status::Revoked) => 6,
+        // Whatever was not looked at may be a revocation.
+        Revocation::Unchecked => 6,
+        Revocation::Answered(Status::Revoked) => 7,
     }
 }
 
@@ -180,15 +197,17 @@ impl Single<'_> {
     fn is_about(&self, certificate: &Certificate, issuer: &Certificate) -> bool {
         let hash = |bytes: &[u8]| digest::digest(self.hash, bytes);
         let serial = certificate.parsed().tbs_certificate().serial_number();
+        // First, and cheap: every answer is compared with every certificate.
+        if trimmed(serial.as_bytes()) != trimmed(self.serial) {
+            return false;
+        }
         let issuer = issuer.parsed().tbs_certificate();
         let (Ok(name), Some(key)) =
             (issuer.subject().to_der(), issuer.subject_public_key_info().subject_public_key.as_bytes())
         else {
             return false;
         };
-        trimmed(serial.as_bytes()) == trimmed(self.serial)
-            && hash(&name).as_ref() == self.issuer_name
-            && hash(key).as_ref() == self.issuer_key
+        hash(&name).as_ref() == self.issuer_name && hash(key).as_ref() == self.issuer_key
     }
 }
 

@@ -164,6 +164,8 @@ reasons! {
     CertificateOnHold "certificate_on_hold",
     /// The answer about revocation is too old, or for another certificate, or not signed by the issuer.
     RevocationUnknown "revocation_unknown",
+    /// There are more signatures than are checked for one bundle.
+    TooManySignatures "too_many_signatures",
     /// The part that the evidence names is not in the bundle.
     PartMissing "part_missing",
     /// The log replays to other register values.

@@ -156,6 +156,8 @@ pub struct NodeReport {
     pub tpm: Option<TpmMake>,
     /// Its inventory, where it is what the evidence names.
     pub inventory: Option<Inventory>,
+    /// How many signatures of its devices were checked, at most [`super::signatures::SIGNATURES`].
+    pub signatures: usize,
     /// What a verifier's memory takes of it; only where its identity holds and nothing is contradicted.
     pub observation: Option<Observation>,
 }
@@ -171,6 +173,7 @@ impl NodeReport {
             devices: Vec::new(),
             tpm: None,
             inventory: None,
+            signatures: 0,
             observation: None,
         }
     }
@@ -201,6 +204,7 @@ pub fn verify_bundle(bundle: &BundleView<'_>, trust: &Trust<'_>, question: &Ques
         devices: Vec::new(),
         tpm: None,
         inventory: None,
+        signatures: 0,
         observation: None,
     };
     report.checks.push(freshness(&opened.evidence, question));

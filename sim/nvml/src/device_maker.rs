@@ -28,6 +28,9 @@ const OCSP_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 9];
 const OCSP_BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
 const FIRMWARE: &[u8] = &[0x67, 0x81, 5, 5, 4, 1];
 
+/// Serial number of every alias: devices do not count.
+const ALIAS_SERIAL: &[u8] = &[0x45, 0x54, 0x72];
+
 const INTEGER: u8 = 2;
 const BIT_STRING: u8 = 3;
 const OCTETS: u8 = 4;
@@ -312,7 +315,7 @@ impl Device {
         }
         let said = Said {
             subject: name(&[(COMMON_NAME, UTF8, "GH100 A01 GSP FMC LF")]),
-            serial: &[0x45, 0x54, 0x72],
+            serial: ALIAS_SERIAL,
             public: &alias.public(),
             extensions: &extensions,
         };
@@ -453,29 +456,58 @@ impl Answer<'_> {
     /// # Errors
     /// Where there is no randomness.
     pub fn der(&self) -> Outcome<Vec<u8>> {
-        let hash = |bytes: &[u8]| element(OCTETS, &[digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref()]);
-        let id = sequence(&[
-            &sequence(&[&oid(SHA1), &[5, 0]]),
-            &hash(&self.issuer.name),
-            &hash(&self.issuer.key.point),
-            &element(INTEGER, &[&self.of.serial]),
-        ]);
-        let [from, until] = self.between.map(|time| element(TIME, &[time.as_bytes()]));
-        let word = match self.word {
-            Word::Good => vec![0x80, 0],
-            Word::Unknown => vec![0x82, 0],
-            Word::Revoked(reason) => element(0xa1, &[&from, &element(0xa0, &[&[ENUMERATED, 1, reason]])]),
-        };
-        let single = sequence(&[&id, &word, &from, &element(0xa0, &[&until])]);
-        let by = element(0xa2, &[&hash(&self.signer.key.point)]);
-        let data = sequence(&[&by, &from, &sequence(&[&single])]);
-        let signature = self.signer.key.sign(&data, false)?;
-        let mut basic = vec![data, sequence(&[&oid(ECDSA_SHA384)]), element(BIT_STRING, &[&[0], &signature])];
-        if self.signer.der != self.issuer.der {
-            basic.push(element(0xa0, &[&sequence(&[&self.signer.der])]));
-        }
-        let basic = element(OCTETS, &[&sequence(&[&basic.concat()])]);
-        let bytes = sequence(&[&oid(OCSP_BASIC), &basic]);
-        Ok(sequence(&[&[ENUMERATED, 1, 0], &element(0xa0, &[&bytes])]))
+        let single = single(self.issuer, &self.of.serial, self.word, self.between);
+        let with: &[&Issuer] = if self.signer.der == self.issuer.der { &[] } else { &[self.signer] };
+        response(&[single], self.between[0], self.signer, with)
     }
+}
+
+/// An answer about the aliases of many devices, by whoever signs, with whatever certificates he likes.
+///
+/// # Errors
+/// Where there is no randomness.
+pub fn answer_about_aliases(
+    devices: &[&Device],
+    word: Word,
+    between: [&str; 2],
+    signer: &Issuer,
+    with: &[&Issuer],
+) -> Outcome<Vec<u8>> {
+    let about = |device: &&Device| single(&device.chip, ALIAS_SERIAL, word, between);
+    response(&devices.iter().map(about).collect::<Vec<_>>(), between[0], signer, with)
+}
+
+fn sha1(bytes: &[u8]) -> Vec<u8> {
+    element(OCTETS, &[digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref()])
+}
+
+/// What is said of one certificate.
+fn single(issuer: &Issuer, serial: &[u8], word: Word, between: [&str; 2]) -> Vec<u8> {
+    let id = sequence(&[
+        &sequence(&[&oid(SHA1), &[5, 0]]),
+        &sha1(&issuer.name),
+        &sha1(&issuer.key.point),
+        &element(INTEGER, &[serial]),
+    ]);
+    let [from, until] = between.map(|time| element(TIME, &[time.as_bytes()]));
+    let word = match word {
+        Word::Good => vec![0x80, 0],
+        Word::Unknown => vec![0x82, 0],
+        Word::Revoked(reason) => element(0xa1, &[&from, &element(0xa0, &[&[ENUMERATED, 1, reason]])]),
+    };
+    sequence(&[&id, &word, &from, &element(0xa0, &[&until])])
+}
+
+fn response(singles: &[Vec<u8>], produced: &str, signer: &Issuer, with: &[&Issuer]) -> Outcome<Vec<u8>> {
+    let by = element(0xa2, &[&sha1(&signer.key.point)]);
+    let data = sequence(&[&by, &element(TIME, &[produced.as_bytes()]), &sequence(&[&singles.concat()])]);
+    let signature = signer.key.sign(&data, false)?;
+    let mut basic = vec![data, sequence(&[&oid(ECDSA_SHA384)]), element(BIT_STRING, &[&[0], &signature])];
+    if !with.is_empty() {
+        let certificates: Vec<u8> = with.iter().flat_map(|issuer| issuer.der.clone()).collect();
+        basic.push(element(0xa0, &[&sequence(&[&certificates])]));
+    }
+    let basic = element(OCTETS, &[&sequence(&[&basic.concat()])]);
+    let bytes = sequence(&[&oid(OCSP_BASIC), &basic]);
+    Ok(sequence(&[&[ENUMERATED, 1, 0], &element(0xa0, &[&bytes])]))
 }

@@ -3,5 +3,6 @@
 
 mod boot_log;
 mod devices;
+mod limits;
 mod samples;
 mod tpm;

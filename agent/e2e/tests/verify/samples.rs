@@ -9,6 +9,7 @@ use rackmark_feed::verify::certificate::{Certificate, CertificateError};
 use rackmark_feed::verify::chain;
 use rackmark_feed::verify::nvidia::{Judge, Refusal, SignedDevice};
 use rackmark_feed::verify::outcome::{Outcome as Result3, Reason};
+use rackmark_feed::verify::signatures::Checked;
 use rackmark_feed::verify::spdm::Exchange;
 
 struct Samples {
@@ -85,7 +86,7 @@ fn attack_real_report_flipped_cut_or_without_its_root() -> Outcome<()> {
     }
     let parsed = chain::parse(&samples.chain)?;
     let below = |roots: &[Certificate]| {
-        let checked = &mut chain::Checked::default();
+        let checked = &mut Checked::default();
         chain::walk_in_order(&parsed, roots, NOW, checked).map(|issuers| issuers.len())
     };
     assert_eq!(below(&samples.roots), Ok(4));

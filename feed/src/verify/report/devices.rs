@@ -27,6 +27,7 @@ pub(super) fn devices(
             judged(Subject::Device(at), device, &nonce, artefacts, &mut judge)
         })
         .collect();
+    report.signatures = judge.signatures();
     let twins = twins(claimed, &judged);
     for (at, (device, judged)) in (0..).zip(claimed.iter().zip(judged)) {
         let subject = Subject::Device(at);
