@@ -18,21 +18,21 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 /// A consumer with a key, a verifier's memory and its trust.
-struct Stranger {
+pub(crate) struct Stranger {
     folder: TempDir,
-    public: String,
+    pub(crate) public: String,
 }
 
-fn rackmark(arguments: &[&str]) -> Outcome<Output> {
+pub(crate) fn rackmark(arguments: &[&str]) -> Outcome<Output> {
     Ok(Command::new(binary("rackmark")).args(arguments).output()?)
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 impl Stranger {
-    fn new() -> Outcome<Self> {
+    pub(crate) fn new() -> Outcome<Self> {
         let folder = TempDir::new()?;
         let file = folder.path().join("key").display().to_string();
         let made = rackmark(&["key", "make", "--private", &file])?;
@@ -41,7 +41,7 @@ impl Stranger {
         Ok(Self { folder, public })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
@@ -56,7 +56,7 @@ impl Stranger {
         Ok(())
     }
 
-    fn ask(&self, port: u16, memory: &str, more: &[&str]) -> Outcome<(Option<i32>, Json)> {
+    pub(crate) fn ask(&self, port: u16, memory: &str, more: &[&str]) -> Outcome<(Option<i32>, Json)> {
         let (broker, key) = (format!("mqtt://127.0.0.1:{port}"), self.path("key"));
         let (memory, trust) = (self.path(memory), self.path("trust"));
         let mut arguments =
@@ -102,7 +102,7 @@ fn checks(document: &Json, subject: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn is(document: &Json, subject: &str, outcome: &str, reason: &str) {
+pub(crate) fn is(document: &Json, subject: &str, outcome: &str, reason: &str) {
     let found = checks(document, subject);
     assert!(found.contains(&(outcome.to_owned(), reason.to_owned())), "{subject}: {found:?}\n{document:#}");
 }

@@ -23,6 +23,7 @@ mod operations;
 mod page;
 mod pause;
 mod service;
+mod succession;
 mod swap;
 mod tpm;
 mod web_config;

@@ -7,6 +7,7 @@ mod asked;
 mod components;
 mod identity;
 mod making;
+pub mod successions;
 mod task;
 mod tpm_link;
 
