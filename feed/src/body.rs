@@ -8,6 +8,7 @@ mod reply;
 mod session;
 mod slow;
 mod status;
+pub mod succession;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,7 @@ pub use session::{
 };
 pub use slow::{GpuSlow, NvLink, Process, TelemetrySlow};
 pub use status::{GpuCounts, Status};
+pub use succession::{Succession, SuccessionError, SuccessionReason};
 
 use crate::error::EncodeError;
 use crate::ids::Stream;

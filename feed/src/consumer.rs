@@ -3,7 +3,8 @@
 //! [`Consumer::accept`] takes every message that a broker delivers, with its
 //! topic, in any order, and says what it is: accepted once, or refused with the
 //! reason. It trusts the first node id that a name comes with; [`Consumer::bind`]
-//! fixes names beforehand, [`Consumer::forget`] releases one.
+//! fixes names beforehand, [`Consumer::forget`] releases one, and a succession by an
+//! operator that it trusts ([`Consumer::trust`]) hands one over.
 
 mod account;
 mod held;
@@ -212,6 +213,8 @@ pub struct Consumer {
     names: HashMap<(String, String), NodeId>,
     /// Identity keys that evidence binds to node ids.
     established: HashMap<NodeId, PublicKey>,
+    /// Operators whose successions hand names over.
+    operators: Vec<PublicKey>,
     held: Held,
     counters: Counters,
 }
@@ -261,6 +264,7 @@ impl Consumer {
         }
         if let Some(bound) = self.names.get(&(site.to_owned(), node.to_owned()))
             && *bound != header.node
+            && !self.succeeds(&frame, bound)
         {
             return Err(Refusal::NameTaken { bound: *bound });
         }
@@ -450,6 +454,29 @@ impl Consumer {
     /// holds the name now keeps what is known of it but cannot speak under that name any more.
     pub fn bind(&mut self, site: &str, node_name: &str, node: NodeId) {
         self.names.insert((site.to_owned(), node_name.to_owned()), node);
+    }
+
+    /// Trusts an operator: a node that shows an unbroken row of successions by operators that are trusted has the name
+    /// of the node that it succeeds from then on. Its own successions are [`SessionClaim::successions`].
+    pub fn trust(&mut self, operator: PublicKey) {
+        if !self.operators.contains(&operator) {
+            self.operators.push(operator);
+        }
+    }
+
+    /// True for a session record that shows, by operators that are trusted, that its node is what `bound` was. The
+    /// record's own signatures are checked afterwards, like those of any other.
+    fn succeeds(&self, frame: &Frame<'_>, bound: &NodeId) -> bool {
+        // Nothing large is decoded for a stranger.
+        if frame.header().stream != Stream::Session || self.operators.is_empty() {
+            return false;
+        }
+        let Ok(Body::Session(record)) = frame.body() else { return false };
+        let Ok(successions) = record.claim.successions() else { return false };
+        let since = successions.iter().position(|succession| succession.old == *bound);
+        since.is_some_and(|since| {
+            successions[since..].iter().all(|succession| self.operators.contains(&succession.operator))
+        })
     }
 
     /// Forgets a node and releases every name bound to it (after a reimage or a mainboard swap the same

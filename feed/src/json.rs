@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json, json};
 
+use crate::body::succession::{SUCCESSIONS, Succession};
 use crate::body::{
     Body, Capacity, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, Reply, SessionRecord, Status,
     TelemetrySlow,
@@ -265,7 +266,7 @@ fn session(record: &SessionRecord) -> Json {
             "ends": ends,
         })
     });
-    json!({
+    let mut document = json!({
         "node": claim.node.to_string(),
         "site": claim.site,
         "node_name": claim.node_name,
@@ -278,6 +279,25 @@ fn session(record: &SessionRecord) -> Json {
         "previous": previous,
         "extensions": extensions(&claim.extensions),
         "identity_signature": hex(&record.identity_signature.to_bytes()),
+    });
+    // As for capacity: a tag that is absent gives no key, content that does not parse gives null.
+    if claim.extensions.iter().any(|extension| extension.tag == SUCCESSIONS) {
+        document["successions"] =
+            claim.said_successions().map_or(Json::Null, |list| list.iter().map(succession).collect());
+    }
+    document
+}
+
+/// One succession by the names of its fields.
+fn succession(succession: &Succession) -> Json {
+    json!({
+        "old": succession.old.to_string(),
+        "new": succession.new.to_string(),
+        "reason": code(succession.reason.name(), succession.reason.code()),
+        "ticket": succession.ticket,
+        "issued_unix_ms": succession.issued_unix_ms,
+        "operator": succession.operator.to_string(),
+        "signature": succession.signature.to_string(),
     })
 }
 

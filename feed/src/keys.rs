@@ -66,6 +66,11 @@ impl Signature {
         Self { r, s }
     }
 
+    /// A signature from 128 lower-case hex digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        parse_hex(text).as_ref().map(Self::from_bytes)
+    }
+
     /// The 64 bytes.
     pub fn to_bytes(&self) -> [u8; 64] {
         let mut out = [0; 64];
@@ -75,9 +80,15 @@ impl Signature {
     }
 }
 
-impl fmt::Debug for Signature {
+impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hex(f, &self.to_bytes())
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

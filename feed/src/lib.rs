@@ -42,7 +42,7 @@ pub use body::{
     EvidenceCause, EvidenceClaim, Field, FieldGroup, Freshness, FreshnessSource, GpuCapacity, GpuCounts,
     GpuRef, GpuSlow, LossCause, Maintenance, MigInstance, NodeVerdict, NvLink, PreviousSession, Process,
     Reply, ReplyOutcome, SessionClaim, SessionRecord, SessionRecordError, SlotCondition, Status, StreamEnd,
-    TelemetrySlow, TpmEvidence, Xid, XidSource,
+    Succession, SuccessionError, SuccessionReason, TelemetrySlow, TpmEvidence, Xid, XidSource,
 };
 pub use codes::{
     Action, ClaimClass, ClearedBy, GpuState, NodeState, NvLinkRemote, ProcessKind, Severity, StateCause,

@@ -59,6 +59,9 @@ pub const CERTIFICATE_BYTES: usize = 4096;
 pub const ARTEFACT_BYTES: usize = 512 * 1024;
 /// Longest piece of an artefact in bytes, so that its frame stays below [`FRAME_BYTES`].
 pub const PIECE_BYTES: usize = 48 * 1024;
+/// Most successions in a session record: older ones were heard of when they were new. Four with the longest tickets
+/// fit an extension.
+pub const SUCCESSIONS: usize = 4;
 /// Most facts of an inventory.
 pub const FACTS: usize = 4096;
 /// Most findings of an inventory.

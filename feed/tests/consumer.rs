@@ -4,6 +4,7 @@ mod messages;
 mod speaker;
 
 use messages::*;
+use rackmark_feed::body::succession::successions_extension;
 use rackmark_feed::consumer::{Gap, Refusal, Settings};
 use rackmark_feed::*;
 use speaker::*;
@@ -197,6 +198,46 @@ fn a_name_belongs_to_the_first_node_that_proves_itself() {
     // After a reimage the operator releases the name.
     assert!(consumer.forget(&bound) && !consumer.forget(&bound));
     give(&mut consumer, &thief.record(0, None)).expect("the name is free");
+}
+
+/// A record of a node that shows these successions.
+fn succeeding(node: &Speaker, list: &[Succession]) -> Delivery {
+    let extensions = vec![successions_extension(list).expect("fits")];
+    let claim = SessionClaim { extensions, ..node.claim(None) };
+    node.send(Some(0), Body::Session(claim.sign(&node.identity).expect("own identity")))
+}
+
+fn step(old: &Speaker, new: &Speaker, operator: &SigningKey) -> Succession {
+    Succession::sign(old.id(), new.id(), SuccessionReason::Reimage, String::new(), NOW, operator)
+}
+
+#[test]
+fn a_succession_by_a_trusted_operator_hands_the_name_over() {
+    let (old, between, new) = (Speaker::new(1, 2), Speaker::new(5, 6), Speaker::new(3, 4));
+    let (operator, other) = (SigningKey::from_seed(&[7; 32]), SigningKey::from_seed(&[8; 32]));
+    let mut consumer = met(&old);
+    let row = [step(&old, &between, &operator), step(&between, &new, &operator)];
+    refused!(give(&mut consumer, &succeeding(&new, &row)), Refusal::NameTaken { .. });
+    consumer.trust(operator.public());
+    let accepted = give(&mut consumer, &succeeding(&new, &row)).expect("its name");
+    let Some(Body::Session(record)) = accepted.body else { panic!("{:?}", accepted.body) };
+    assert_eq!(record.claim.successions().expect("a row")[0].old, old.id());
+    give(&mut consumer, &new.event(0)).expect("it speaks");
+    refused!(give(&mut consumer, &old.event(0)), Refusal::NameTaken { .. });
+    refused!(give(&mut consumer, &old.record(1, None)), Refusal::NameTaken { .. });
+    // A step by a stranger, a step for another node, a forged one, and one from a node that the name is not of.
+    let forged = Succession { old: old.id(), ..step(&between, &new, &operator) };
+    for row in [
+        vec![step(&old, &between, &operator), step(&between, &new, &other)],
+        vec![step(&old, &between, &other), step(&between, &new, &operator)],
+        vec![step(&old, &between, &operator)],
+        vec![forged],
+        vec![step(&between, &new, &operator)],
+    ] {
+        let mut consumer = met(&old);
+        consumer.trust(operator.public());
+        refused!(give(&mut consumer, &succeeding(&new, &row)), Refusal::NameTaken { .. });
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn codes() -> String {
         "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind,
         "Loss cause" LossCause, "Reply outcome" ReplyOutcome, "Severity" Severity, "Action" Action,
         "Cleared by" ClearedBy, "State cause" StateCause, "Evidence cause" EvidenceCause,
-        "Freshness source" FreshnessSource, "Device kind" DeviceKind
+        "Freshness source" FreshnessSource, "Device kind" DeviceKind, "Succession reason" SuccessionReason
     );
     let reasons = NoData::REASONS.iter().map(|reason| (reason.to_number(), reason.name()));
     lists + code_list("Reasons for absent values", reasons).trim_end() + "\n"
@@ -127,6 +127,7 @@ fn limit_table() -> String {
         ("Entries in the list of an extension", limits::EXTENSION_ENTRIES),
         ("Extensions that a writer fills with conditions", body::capacity::CONDITION_EXTENSIONS),
         ("Extensions that a writer fills with maintenance", body::capacity::MAINTENANCE_EXTENSIONS),
+        ("Successions in a session record", limits::SUCCESSIONS),
         ("Devices of evidence", limits::DEVICES),
         ("Bytes of a TPM structure", limits::TPM_BYTES),
         ("Bytes of a certificate", limits::CERTIFICATE_BYTES),

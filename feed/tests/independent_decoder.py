@@ -67,6 +67,45 @@ def known_extensions(extensions):
     return out
 
 
+def succession(p):
+    """One succession, and the bytes that its operator signs."""
+    start = p.at
+    said = {
+        "old": p.node(""),
+        "new": p.node(""),
+        "reason": p.code("succession reason", ""),
+        "ticket": p.read("text", ""),
+        "issued_unix_ms": p.read("u64", ""),
+        "operator": p.read("hex32", ""),
+    }
+    signed_bytes = b"rackmark/feed/v1/succession\0" + p.data[start:p.at]
+    said["signature"] = p.read("hex64", "")
+    return said, signed_bytes
+
+
+def successions(extensions):
+    """Those of a session record, with what is signed: None where there are none, or they do not parse."""
+    contents = [base64.b64decode(e["bytes"]) for e in extensions if e["tag"] == 16]
+    if len(contents) != 1:
+        return None
+    try:
+        p = Bytes(contents[0])
+        found = p.list(4, "", lambda w: succession(p))
+        return found if p.at == len(contents[0]) else None
+    except Refused:
+        return None
+
+
+def successions_hold(body):
+    """False where one is not signed by its operator, or they do not lead to this node step by step."""
+    steps = successions(body["extensions"]) or []
+    ids = [said["old"] for said, _ in steps] + [body["node"]]
+    linked = all(said["new"] == after for (said, _), after in zip(steps, ids[1:]))
+    return linked and len(set(ids)) == len(ids) and all(
+        verify(bytes.fromhex(said["operator"]), bytes.fromhex(said["signature"]), signed_bytes) is not False
+        for said, signed_bytes in steps)
+
+
 # --- bodies -----------------------------------------------------------------
 
 class Bodies:
@@ -135,6 +174,9 @@ class Bodies:
         }
         self.claim = d.data[start:d.at]
         out["identity_signature"] = d.read("hex64", "identity_signature")
+        if any(extension["tag"] == 16 for extension in out["extensions"]):
+            found = successions(out["extensions"])
+            out["successions"] = None if found is None else [said for said, _ in found]
         return out
 
     def event(self):
@@ -527,8 +569,9 @@ def check_folder(folder):
             name = hashlib.sha256(b"rackmark/feed/v1/session-id\0" + session).digest()[:16].hex()
             good = verify(identity, bytes.fromhex(body["identity_signature"]),
                           b"rackmark/feed/v1/session-identity\0" + claim)
-            if node != body["node"] or name != document["header"]["session"] or good is False:
-                print(f"{path.name}: ids or identity signature do not fit")
+            if node != body["node"] or name != document["header"]["session"] or good is False \
+                    or not successions_hold(body):
+                print(f"{path.name}: ids, identity signature or successions do not fit")
                 wrong += 1
             keys[name] = session
     for path, data, document, signature in frames:

@@ -69,7 +69,9 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         Failure::new(Code::Unavailable, error)
             .hint("rackmark doctor looks at the TPM; attest.tpm = \"off\" does without")
     })?;
-    let session = Session::begin(&state, node).map_err(|error| Failure::new(Code::Unavailable, error))?;
+    let mut session = Session::begin(&state, node).map_err(|error| Failure::new(Code::Unavailable, error))?;
+    session.successions = attesting::successions::of_node(&config.succession_dir, &session.node);
+    let successions = session.successions.clone();
     let node_id = session.node.to_string();
     let roster: SharedRoster = Arc::new(RwLock::new(remembered(&state, &config)));
     let inventory: SharedInventory = Arc::new(RwLock::new(state.known_inventory()));
@@ -135,6 +137,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         mqtt: stats,
         spool: spool.clone(),
         node_id: node_id.clone(),
+        successions,
         people: announcer.clone(),
         hooks: hooks.clone(),
         state_dir: config.state_dir.clone(),

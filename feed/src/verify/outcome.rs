@@ -30,6 +30,8 @@ impl Outcome {
 pub enum Subject {
     /// The session record and the frames that it signs.
     Session,
+    /// That the machine was another node before.
+    Succession,
     /// That the evidence is not an old one.
     Freshness,
     /// The TPM's endorsement key: whose it is.
@@ -53,6 +55,7 @@ impl Subject {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
+            Self::Succession => "succession",
             Self::Freshness => "freshness",
             Self::EndorsementKey => "endorsement_key",
             Self::AttestationKey => "attestation_key",
@@ -116,6 +119,12 @@ reasons! {
     SoftwareKey "software_key",
     /// A node of class software shows a TPM.
     UnexpectedTpm "unexpected_tpm",
+    /// An operator who is trusted says that the machine was that node.
+    Succeeded "succeeded",
+    /// An operator who is not trusted says so, or who says so of a later step is not trusted.
+    OperatorUntrusted "operator_untrusted",
+    /// The successions do not lead to this node step by step.
+    SuccessionMismatch "succession_mismatch",
     /// The nonce is the one that was asked with.
     NonceFits "nonce_fits",
     /// The nonce is another one.

@@ -1,6 +1,7 @@
 //! A whole bundle, judged: session, freshness, TPM, boot log, inventory, devices.
 
 mod devices;
+mod successions;
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ use super::quote::{QuoteInput, verify_quote};
 use super::store::{Observation, TpmClock};
 use super::tpm::{ALG_SHA256, Selection};
 use crate::body::evidence::{ArtefactRef, DeviceKind, Evidence, FreshnessSource};
-use crate::body::{Body, SessionClaim};
+use crate::body::{Body, SessionClaim, Succession};
 use crate::frame::Frame;
 use crate::ids::{IdentityClass, NodeId, hex, sha256};
 use crate::inventory::Inventory;
@@ -50,6 +51,8 @@ pub struct Trust<'a> {
     pub device_anchors: &'a [Certificate],
     /// Other verifiers, whose word counts for an activation.
     pub verifiers: &'a [PublicKey],
+    /// Operators, whose word counts for which id a machine had before.
+    pub operators: &'a [PublicKey],
     /// Values that registers must have, by index.
     pub policy: &'a [(u8, Vec<u8>)],
     /// Simulated GPUs do not contradict: for demonstrations and tests of a node's identity.
@@ -158,6 +161,8 @@ pub struct NodeReport {
     pub inventory: Option<Inventory>,
     /// How many signatures of its devices were checked, at most [`super::signatures::SIGNATURES`].
     pub signatures: usize,
+    /// The ids that the machine had before, oldest first, by operators that are trusted.
+    pub successions: Vec<Succession>,
     /// What a verifier's memory takes of it; only where its identity holds and nothing is contradicted.
     pub observation: Option<Observation>,
 }
@@ -174,6 +179,7 @@ impl NodeReport {
             tpm: None,
             inventory: None,
             signatures: 0,
+            successions: Vec::new(),
             observation: None,
         }
     }
@@ -205,8 +211,10 @@ pub fn verify_bundle(bundle: &BundleView<'_>, trust: &Trust<'_>, question: &Ques
         tpm: None,
         inventory: None,
         signatures: 0,
+        successions: Vec::new(),
         observation: None,
     };
+    successions::successions(claim, trust, &mut report);
     report.checks.push(freshness(&opened.evidence, question));
     let judged = tpm(&opened, bundle, trust, question, &mut report);
     let artefacts = bundle.by_digest();
@@ -566,5 +574,6 @@ fn observation(opened: &Opened, bundle: &BundleView<'_>, judged: Judged, report:
         declared_away: declared_away.collect(),
         evidence: Evidence::digest(bundle.evidence),
         previous: opened.evidence.claim.previous,
+        successions: report.successions.iter().map(|succession| (succession.old, succession.new)).collect(),
     }
 }

@@ -75,6 +75,22 @@ pub(crate) fn artefact() -> Artefact {
     Artefact::pieces(b"an artefact").remove(0)
 }
 
+pub(crate) fn operator_key() -> SigningKey {
+    SigningKey::from_seed(&[0x44; 32])
+}
+
+/// From a TPM by way of another to the software key of every message here.
+pub(crate) fn successions() -> Vec<Succession> {
+    let tpm = |byte| NodeId::from_parts(IdentityClass::Tpm, [byte; 32]);
+    let step = |old, new, reason, ticket: &str| {
+        Succession::sign(old, new, reason, ticket.into(), NOW - 3_600_000, &operator_key())
+    };
+    vec![
+        step(tpm(1), tpm(2), SuccessionReason::Mainboard, "RMA 4711"),
+        step(tpm(2), NodeId::software(&identity().public()), SuccessionReason::Unrecognised(99), ""),
+    ]
+}
+
 pub(crate) fn events() -> Vec<(&'static str, Event)> {
     let gpu = || Some(gpu_ref());
     let text = |text: &str| Some(text.to_owned());

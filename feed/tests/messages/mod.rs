@@ -5,6 +5,7 @@ pub(crate) mod conditions;
 pub(crate) mod downlink;
 pub(crate) mod identity;
 
+use rackmark_feed::body::succession::successions_extension;
 use rackmark_feed::telemetry::signed;
 use rackmark_feed::*;
 
@@ -435,5 +436,10 @@ pub(crate) fn all() -> Vec<(String, Message, SigningKey)> {
     add("evidence_full", session_key(), None, Body::Evidence(identity::full_evidence()));
     add("artefact", session_key(), None, Body::Artefact(identity::artefact()));
     add("reply_activated", session_key(), None, Body::Reply(identity::activated()));
+    let mut succeeded = claim(&session_key(), None);
+    let successions = successions_extension(&identity::successions()).expect("within the limits");
+    succeeded.extensions = vec![Extension { tag: 7, bytes: b"skip me".to_vec() }, successions];
+    let record = succeeded.sign(&identity()).expect("the identity key of the claim");
+    add("session_succeeded", session_key(), Some(2), Body::Session(record));
     out
 }

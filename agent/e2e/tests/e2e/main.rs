@@ -24,6 +24,7 @@ mod page;
 mod pause;
 mod service;
 mod stranger;
+mod succession;
 mod swap;
 mod tpm;
 mod web_config;

@@ -11,6 +11,7 @@ mod due;
 mod gpus;
 mod identity;
 mod making;
+pub mod successions;
 mod task;
 mod tpm_link;
 mod waiting;

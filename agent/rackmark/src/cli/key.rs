@@ -1,18 +1,20 @@
-//! `rackmark key`: the keys of consumers, and which of them this node listens to.
+//! `rackmark key`: the keys of consumers, which of them this node listens to, and what operators sign with theirs.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use rackmark_feed::{PublicKey, SigningKey, topic};
+use rackmark_feed::{NodeId, PublicKey, SigningKey, Succession, SuccessionReason, topic};
 use serde_json::{Value as Json, json};
 
 use super::ConfigPath;
 use super::conversation::private_key;
 use super::one_shot::print;
 use super::table::{Cell, Tone, colour, render};
+use crate::attesting::successions::{self, reason};
 use crate::clock;
 use crate::config::keys_dir::{Entry, Role, read_folder};
 use crate::exit::{Code, Failure};
@@ -28,6 +30,8 @@ pub enum KeyCommand {
     List(ListOptions),
     /// Stop listening to a consumer. The agent follows within seconds.
     Revoke(RevokeOptions),
+    /// As an operator, sign that a node is what another id was: after a reimage, with another mainboard or TPM.
+    Succeed(SucceedOptions),
 }
 
 #[derive(Debug, Args)]
@@ -77,12 +81,41 @@ pub struct RevokeOptions {
     config: ConfigPath,
 }
 
+#[derive(Debug, Args)]
+pub struct SucceedOptions {
+    /// The node id that the machine had.
+    #[arg(long, value_name = "ID")]
+    old: NodeId,
+    /// The node id that it has now, as `rackmark status` shows it.
+    #[arg(long, value_name = "ID")]
+    new: NodeId,
+    /// Why it has another one.
+    #[arg(long, value_parser = reasons())]
+    reason: SuccessionReason,
+    /// The ticket, for people; at most 512 bytes.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    ticket: String,
+    /// The operator's private key, as `rackmark key make` writes it.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// File for the record, named *.toml; an existing one is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Takes a reason by its name.
+fn reasons() -> impl TypedValueParser<Value = SuccessionReason> {
+    PossibleValuesParser::new(SuccessionReason::ALL.iter().map(|reason| reason.name()))
+        .try_map(|name| reason(&name).ok_or("is no reason"))
+}
+
 pub fn run(command: KeyCommand) -> Result<Code, Failure> {
     match command {
         KeyCommand::Make(options) => make(&options),
         KeyCommand::Add(options) => add(options),
         KeyCommand::List(options) => list(&options),
         KeyCommand::Revoke(options) => revoke(&options),
+        KeyCommand::Succeed(options) => succeed(options),
     }
 }
 
@@ -178,6 +211,26 @@ fn revoke(options: &RevokeOptions) -> Result<Code, Failure> {
     create(&new, text(&entry)?.as_bytes(), 0o644)?;
     fs::rename(&new, &path).map_err(|error| unwritable(&path, &error))?;
     print(&format!("{name} is revoked; the agent follows within seconds\n"));
+    Ok(Code::Ok)
+}
+
+fn succeed(options: SucceedOptions) -> Result<Code, Failure> {
+    let SucceedOptions { old, new, reason, ticket, key, out } = options;
+    if old == new {
+        return Err(Failure::new(Code::Usage, format!("{old} cannot succeed itself")));
+    }
+    if out.extension().is_none_or(|extension| extension != "toml") {
+        return Err(Failure::new(Code::Usage, format!("{} is not named *.toml", out.display()))
+            .hint("the agent reads no other file"));
+    }
+    let succession = Succession::sign(old, new, reason, ticket, clock::unix_ms(), &private_key(&key)?);
+    let text = successions::text(&succession).map_err(|error| Failure::new(Code::Usage, error))?;
+    create(&out, text.as_bytes(), 0o644)?;
+    print(&format!(
+        "{new} is what {old} was, by {}; copy {} into attest.succession_dir of the node and restart its agent\n",
+        succession.operator,
+        out.display()
+    ));
     Ok(Code::Ok)
 }
 

@@ -151,6 +151,9 @@ enum FeedCommand {
     Tail(feed_tail::Options),
     /// Ask a node what it is, and judge the answer; exit codes as of verify.
     Verify(verify::LiveOptions),
+    /// Show what a verifier remembers, and forget by a person's decision.
+    #[command(subcommand)]
+    Memory(verify::MemoryCommand),
 }
 
 /// Carries out a command.
@@ -187,6 +190,7 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Ctl(options) => ctl::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Feed(FeedCommand::Verify(options)) => verify::run_live(&options),
+        Command::Feed(FeedCommand::Memory(command)) => verify::run_memory(command),
         Command::Feed(FeedCommand::Tail(options)) => feed_tail::run(&options),
         Command::Completions(options) => completions::run(&options),
     }

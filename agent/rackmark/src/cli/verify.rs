@@ -1,7 +1,9 @@
-//! `rackmark verify` judges a bundle, `rackmark feed verify` asks a node.
+//! `rackmark verify` judges a bundle, `rackmark feed verify` asks a node, `rackmark feed memory` is for people who look
+//! after what a verifier remembers.
 
 mod asking;
 mod memory;
+mod remembered;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +17,8 @@ use rackmark_feed::verify::store::Flag;
 use serde_json::{Value as Json, json};
 
 use self::asking::ask;
-use self::memory::Memory;
+use self::remembered::Folder;
+pub use self::remembered::{MemoryCommand, run as run_memory};
 use self::trust::TrustStore;
 use super::conversation::{Conversation, Target};
 use super::one_shot::{block_on, print};
@@ -32,6 +35,10 @@ struct Believed {
     /// Public key of another verifier whose word counts, in hexadecimal digits; may be given several times.
     #[arg(long, value_name = "HEX")]
     verifier: Vec<String>,
+    /// Public key of an operator who may say that a node was another id before, in hexadecimal digits; may be given
+    /// several times.
+    #[arg(long, value_name = "HEX")]
+    operator: Vec<String>,
     /// Simulated GPUs are not taken for a forgery: for demonstrations and tests.
     #[arg(long)]
     simulated: bool,
@@ -40,10 +47,15 @@ struct Believed {
 impl Believed {
     fn read(&self) -> Result<TrustStore, Failure> {
         let mut store = TrustStore::read(&self.trust).map_err(|error| Failure::new(Code::Usage, error))?;
+        let key = |text: &String| {
+            PublicKey::from_hex(text)
+                .ok_or_else(|| Failure::new(Code::Usage, format!("{text:?} is no public key")))
+        };
         for text in &self.verifier {
-            let key = PublicKey::from_hex(text)
-                .ok_or_else(|| Failure::new(Code::Usage, format!("{text:?} is no public key")))?;
-            store.believe(key);
+            store.believe(key(text)?);
+        }
+        for text in &self.operator {
+            store.believe_operator(key(text)?);
         }
         if self.simulated {
             store.allow_simulated();
@@ -72,9 +84,8 @@ pub struct LiveOptions {
     target: Target,
     #[command(flatten)]
     believed: Believed,
-    /// Folder of this verifier's memory: clones, moves and rollbacks show in it alone.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/rackmark-verifier")]
-    memory: PathBuf,
+    #[command(flatten)]
+    memory: Folder,
     /// Write the bundle here, too.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -101,9 +112,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
 
 pub fn run_live(options: &LiveOptions) -> Result<Code, Failure> {
     let store = options.believed.read()?;
-    let mut memory = Memory::open(&options.memory).map_err(|error| {
-        Failure::new(Code::Unavailable, error).hint("name a folder that you may write with --memory")
-    })?;
+    let mut memory = remembered::open(&options.memory.memory)?;
     block_on(async {
         let mut node = Conversation::begin(&options.target).await?;
         let verified = ask(&mut node, &mut memory, &store).await?;
@@ -177,8 +186,11 @@ fn trust_line(report: &NodeReport) -> String {
     format!("identity: {}{}{devices}; {outcome}", report.label, make.unwrap_or_default())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn document(report: &NodeReport, flags: &[Flag]) -> Json {
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let checks: Json = report
         .checks
         .iter()
@@ -211,6 +223,20 @@ fn document(report: &NodeReport, flags: &[Flag]) -> Json {
             })
         })
         .collect();
+    let successions: Json = report
+        .successions
+        .iter()
+        .map(|succession| {
+            json!({
+                "old": succession.old.to_string(),
+                "new": succession.new.to_string(),
+                "reason": succession.reason.name(),
+                "ticket": succession.ticket,
+                "issued_unix_ms": succession.issued_unix_ms,
+                "operator": succession.operator.to_string(),
+            })
+        })
+        .collect();
     json!({
         "node": report.node.map(|node| node.to_string()),
         "names": report.names,
@@ -218,6 +244,7 @@ fn document(report: &NodeReport, flags: &[Flag]) -> Json {
         "label": report.label.name(),
         "checks": checks,
         "devices": devices,
+        "successions": successions,
         "flags": flags,
     })
 }

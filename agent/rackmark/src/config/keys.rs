@@ -104,6 +104,12 @@ pub const KEYS: &[Key] = &[
         "The TPM, as tpm2-tss names it: device:PATH or swtpm:host=HOST,port=PORT; given to a process started directly.",
     ),
     key(
+        "attest",
+        "succession_dir",
+        "\"/etc/rackmark/succession.d\"",
+        "Folder with what operators signed of this node's earlier ids, made by `rackmark key succeed`; read at start.",
+    ),
+    key(
         "hardware",
         "kernel_log",
         "\"/dev/kmsg\"",

@@ -42,6 +42,8 @@ pub struct Config {
     pub collect: CollectLaunch,
     /// The TPM.
     pub attest: Attest,
+    /// Folder of successions.
+    pub succession_dir: PathBuf,
     /// The kernel log, for a collector started directly.
     pub kernel_log: PathBuf,
     /// Mount point of sysfs.
@@ -211,6 +213,7 @@ impl Config {
         keep("control.socket", self.control_socket != old.control_socket);
         keep("control.admin_group", self.admin_group != old.admin_group);
         keep("attest", self.attest != old.attest);
+        keep("attest.succession_dir", self.succession_dir != old.succession_dir);
         keep("state.dir", self.state_dir != old.state_dir);
         self.site.clone_from(&old.site);
         self.node.clone_from(&old.node);
@@ -224,6 +227,7 @@ impl Config {
         self.admin_group.clone_from(&old.admin_group);
         self.state_dir.clone_from(&old.state_dir);
         self.attest.clone_from(&old.attest);
+        self.succession_dir.clone_from(&old.succession_dir);
         kept
     }
 
@@ -242,6 +246,7 @@ impl Config {
         let sampler = sampler(r);
         let collect = launch(r, "collect");
         let attest = attest(r);
+        let succession_dir = r.text("attest", "succession_dir");
         let kernel_log = r.text("hardware", "kernel_log");
         let sysfs_root = r.text("hardware", "sysfs_root");
         let proc_root = r.text("hardware", "proc_root");
@@ -282,6 +287,7 @@ impl Config {
             sampler: sampler?,
             collect: collect?,
             attest: attest?,
+            succession_dir: succession_dir?.into(),
             kernel_log: kernel_log?.into(),
             sysfs_root: sysfs_root?.into(),
             proc_root: proc_root?.into(),

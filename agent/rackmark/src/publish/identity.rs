@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rackmark_feed::error::KeyError;
-use rackmark_feed::{NodeId, PreviousSession, SigningKey};
+use rackmark_feed::{NodeId, PreviousSession, SigningKey, Succession};
 use rackmark_model::tpm::KeptKey;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::DeserializeOwned;
@@ -292,10 +292,13 @@ pub struct Session {
     pub identity: SigningKey,
     /// Signs everything.
     pub key: SigningKey,
+    /// What operators signed of the node's earlier ids, oldest first.
+    pub successions: Vec<Succession>,
 }
 
 impl Session {
-    /// Makes this start's keys. The node is that of its TPM, if one is given, else that of its identity key.
+    /// Makes this start's keys. The node is that of its TPM, if one is given, else that of its identity key. It has no
+    /// successions yet.
     ///
     /// # Errors
     /// [`StateError`].
@@ -303,7 +306,7 @@ impl Session {
         let identity = state.identity_key()?;
         let key = SigningKey::generate().map_err(StateError::SessionKey)?;
         let node = tpm.unwrap_or_else(|| NodeId::software(&identity.public()));
-        Ok(Self { node, identity, key })
+        Ok(Self { node, identity, key, successions: Vec::new() })
     }
 
     /// A name for a new space of record numbers.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rackmark_feed::body::succession::successions_extension;
 use rackmark_feed::{
-    Body, Header, Message, PreviousSession, PublicKey, SessionClaim, SessionId, SpoolEpoch, Stream, seal,
-    topic,
+    Body, Extension, Header, Message, PreviousSession, PublicKey, SessionClaim, SessionId, SpoolEpoch,
+    Stream, seal, topic,
 };
 
 use super::identity::Session;
@@ -99,6 +100,18 @@ impl Signer {
         }
     }
 
+    /// What operators signed of the node's earlier ids; none where there is nothing.
+    fn successions(&self) -> Option<Extension> {
+        if self.session.successions.is_empty() {
+            return None;
+        }
+        successions_extension(&self.session.successions)
+            .inspect_err(|error| {
+                tracing::error!(error = chain(error), "successions are over a limit and are not shown");
+            })
+            .ok()
+    }
+
     /// The session record: the identity key's word for the session key.
     pub fn session_record(
         &self,
@@ -117,7 +130,7 @@ impl Signer {
             started_unix_ms: self.started_unix_ms,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             previous,
-            extensions: Vec::new(),
+            extensions: self.successions().into_iter().collect(),
         };
         match claim.sign(&self.session.identity) {
             Ok(record) => Some(Body::Session(record)),

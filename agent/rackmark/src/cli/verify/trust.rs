@@ -1,8 +1,8 @@
 //! Whom a verifier believes: a folder of certificates and keys.
 //!
 //! `tpm/roots` and `tpm/issuers` hold the certificates of TPM makers, `devices/roots` those of makers of GPUs, each as
-//! `*.pem`, `*.crt`, `*.cer` or `*.der`; `verifiers` has a public key in hexadecimal digits per line, `registers`
-//! an index and a value per line. What is not there is believed of nobody.
+//! `*.pem`, `*.crt`, `*.cer` or `*.der`; `verifiers` and `operators` have a public key in hexadecimal digits per line,
+//! `registers` an index and a value per line. What is not there is believed of nobody.
 
 use std::fs;
 use std::io;
@@ -55,6 +55,7 @@ pub struct TrustStore {
     endorsement_issuers: Vec<Certificate>,
     device_roots: Vec<Certificate>,
     verifiers: Vec<PublicKey>,
+    operators: Vec<PublicKey>,
     registers: Vec<(u8, Vec<u8>)>,
     simulated: bool,
 }
@@ -70,9 +71,8 @@ impl TrustStore {
             endorsement_roots: certificates(&folder.join("tpm/roots"))?,
             endorsement_issuers: certificates(&folder.join("tpm/issuers"))?,
             device_roots: certificates(&folder.join("devices/roots"))?,
-            verifiers: lines(&folder.join("verifiers"), "a public key of 64 hexadecimal digits", |line| {
-                PublicKey::from_hex(line)
-            })?,
+            verifiers: keys(&folder.join("verifiers"))?,
+            operators: keys(&folder.join("operators"))?,
             registers: lines(
                 &folder.join("registers"),
                 "a register and its value in hexadecimal digits",
@@ -89,6 +89,11 @@ impl TrustStore {
         self.verifiers.push(verifier);
     }
 
+    /// With another operator, who may say which id a node had before.
+    pub fn believe_operator(&mut self, operator: PublicKey) {
+        self.operators.push(operator);
+    }
+
     /// Takes simulated GPUs for what they are instead of for a forgery.
     pub fn allow_simulated(&mut self) {
         self.simulated = true;
@@ -101,6 +106,7 @@ impl TrustStore {
             endorsement_pool: &self.endorsement_issuers,
             device_anchors: &self.device_roots,
             verifiers: &self.verifiers,
+            operators: &self.operators,
             policy: &self.registers,
             simulated: self.simulated,
         }
@@ -153,6 +159,10 @@ fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
     fs::read(path).map_err(wrong)
 }
 
+fn keys(path: &Path) -> Result<Vec<PublicKey>, TrustError> {
+    lines(path, "a public key of 64 hexadecimal digits", PublicKey::from_hex)
+}
+
 /// The lines of a file that are neither empty nor comments.
 fn lines<T>(
     path: &Path,
@@ -203,12 +213,17 @@ mod tests {
         fs::write(path("devices/roots/three.pem"), certificate.pem()).expect("file");
         fs::write(path("tpm/roots/README"), "no certificate").expect("file");
         fs::write(path("verifiers"), format!("# known\n\n{}\n", "ab".repeat(32))).expect("file");
+        fs::write(path("operators"), format!("{}\n{}\n", "12".repeat(32), "34".repeat(32))).expect("file");
         fs::write(path("registers"), format!("7 {}\n", "cd".repeat(32))).expect("file");
         let store = TrustStore::read(folder.path()).expect("good");
         let trust = store.trust();
         assert_eq!((trust.endorsement_anchors.len(), trust.endorsement_pool.len()), (1, 1));
         assert_eq!(trust.device_anchors.len(), 1);
         assert_eq!((trust.verifiers.len(), trust.policy), (1, &[(7, vec![0xcd; 32])][..]));
+        assert_eq!(trust.operators.len(), 2);
+        fs::write(path("operators"), "ab\n").expect("file");
+        assert!(matches!(TrustStore::read(folder.path()), Err(TrustError::Line { line: 1, .. })));
+        fs::write(path("operators"), "").expect("file");
         fs::write(path("verifiers"), "ab\n").expect("file");
         assert!(matches!(TrustStore::read(folder.path()), Err(TrustError::Line { line: 1, .. })));
         fs::write(path("verifiers"), "").expect("file");

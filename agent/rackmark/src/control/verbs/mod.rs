@@ -12,6 +12,7 @@ mod status;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use rackmark_feed::Succession;
 use rackmark_model::PciAddress;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -170,6 +171,8 @@ pub struct Verbs {
     pub spool: Option<Spool>,
     /// The node id of the feed.
     pub node_id: String,
+    /// What operators signed of the node's earlier ids, oldest first.
+    pub successions: Vec<Succession>,
     /// The door through which people change the judgement.
     pub people: People,
     /// The hooks of the site.
