@@ -553,9 +553,9 @@ fn observation(opened: &Opened, bundle: &BundleView<'_>, judged: Judged, report:
         (serial, uuid) => Some(format!("{} {}", serial.unwrap_or_default(), uuid.unwrap_or_default())),
     };
     let gpus = opened.evidence.claim.devices.iter().filter(|device| device.kind == DeviceKind::Gpu);
-    let devices = gpus.zip(&report.devices).map(|(device, judged)| match judged.key {
-        Some(key) => format!("key:{}", hex(&key)),
-        None => format!("uuid:{}", device.name),
+    let devices = gpus.zip(&report.devices).map(|(device, judged)| {
+        let key = judged.key.map(|key| format!("key:{}", hex(&key)));
+        key.into_iter().chain([format!("uuid:{}", device.name)]).collect()
     });
     let declared_away =
         report.inventory.iter().flat_map(|inventory| inventory.values("swap", "removed_uuid"));

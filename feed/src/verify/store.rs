@@ -48,9 +48,9 @@ pub struct Observation {
     pub attestation_key: Vec<u8>,
     /// The TPM's clock.
     pub clock: Option<TpmClock>,
-    /// Ids of its GPUs: `key:` and the hash of the device certificate's key where the device signed, `serial:` or
-    /// `uuid:` else.
-    pub devices: Vec<String>,
+    /// Its GPUs, each by all ids that are known of it: `key:` and the hash of the device certificate's key where the
+    /// device signed, and `uuid:`. One that signs here and not there is the same device.
+    pub devices: Vec<Vec<String>>,
     /// Devices that it says it gave away, with the ticket.
     pub declared_away: Vec<(String, String)>,
     /// Digest of its evidence.
@@ -69,7 +69,7 @@ struct Known {
     identity: Option<[u8; 32]>,
     attestation_key: Vec<u8>,
     clock: Option<TpmClock>,
-    devices: Vec<String>,
+    devices: Vec<Vec<String>>,
     declared_away: Vec<(String, String)>,
     /// None after a succession: the new id begins a chain of its own.
     accepted: Option<[u8; 32]>,
@@ -106,7 +106,7 @@ pub struct Remembered<'a> {
     /// Serial number and UUID of its machine, where they were seen.
     pub machine: Option<&'a str>,
     /// Devices that it had when it was seen last, as in [`Observation::devices`].
-    pub devices: &'a [String],
+    pub devices: &'a [Vec<String>],
     /// Digest of the evidence that was accepted last; none after a succession, until the first under the new id.
     pub accepted: Option<[u8; 32]>,
     /// When it was seen last, milliseconds since 1970 by the verifier's clock.
@@ -142,7 +142,7 @@ impl Store {
             return flags;
         }
         // What it no longer has is still known as its own, so that a move shows where it comes from.
-        for device in &seen.devices {
+        for device in seen.devices.iter().flatten() {
             if self.devices.len() < DEVICES || self.devices.contains_key(device) {
                 self.devices.insert(device.clone(), id.clone());
             } else if flags.last() != Some(&Flag::NoRoom) {
@@ -220,15 +220,16 @@ impl Store {
     }
 
     /// What it says that a device is at this node.
-    fn moved(&self, node: &str, device: &str, now_unix_ms: u64) -> Option<Flag> {
-        let holder = self.devices.get(device).filter(|holder| *holder != node)?;
-        let (device, from) = (device.to_owned(), holder.clone());
+    fn moved(&self, node: &str, ids: &[String], now_unix_ms: u64) -> Option<Flag> {
+        let elsewhere = |id: &String| self.devices.get(id).filter(|holder| *holder != node);
+        let (device, holder) = ids.iter().find_map(|id| Some((id.clone(), elsewhere(id)?)))?;
+        let from = holder.clone();
         let Some(known) = self.nodes.get(holder) else { return Some(Flag::UndeclaredMove { device, from }) };
-        if let Some((_, ticket)) = known.declared_away.iter().find(|(away, _)| *away == device) {
+        if let Some((_, ticket)) = known.declared_away.iter().find(|(away, _)| ids.contains(away)) {
             return Some(Flag::DeclaredMove { device, from, ticket: ticket.clone() });
         }
         let live = now_unix_ms.saturating_sub(known.seen_unix_ms) <= LIVE_MS;
-        Some(match live && known.devices.contains(&device) {
+        Some(match live && known.devices.iter().flatten().any(|known| ids.contains(known)) {
             true => Flag::DeviceAtTwoNodes { device, other: from },
             false => Flag::UndeclaredMove { device, from },
         })

@@ -119,7 +119,7 @@ fn a_device_that_signs_for_this_question_is_shown_with_what_it_signs() -> Outcom
     let key = ring::digest::digest(&ring::digest::SHA256, &scene.device.chip.key.public());
     assert_eq!(device.key.as_ref().map(|key| &key[..]), Some(key.as_ref()));
     let observed = report.observation.ok_or("observation")?;
-    assert!(observed.devices[0].starts_with("key:"), "{:?}", observed.devices);
+    assert!(observed.devices[0][0].starts_with("key:"), "{:?}", observed.devices);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::*;
 /// As [`seen`], with the devices of another and steps from old ids to new ones.
 fn succeeding(of: u8, evidence: u8, previous: Option<u8>, devices_of: u8, steps: &[(u8, u8)]) -> Observation {
     Observation {
-        devices: vec![format!("serial:{devices_of}")],
+        devices: vec![vec![format!("serial:{devices_of}")]],
         successions: steps.iter().map(|(old, new)| (node(*old), node(*new))).collect(),
         ..seen(of, evidence, previous)
     }

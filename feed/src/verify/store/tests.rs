@@ -22,7 +22,7 @@ pub(super) fn seen(of: u8, evidence: u8, previous: Option<u8>) -> Observation {
         identity: [of; 32],
         attestation_key: vec![0, 11, of],
         clock: clock(5, 0, 1_000 * u64::from(evidence)),
-        devices: vec![format!("serial:{of}")],
+        devices: vec![vec![format!("serial:{of}")]],
         declared_away: Vec::new(),
         evidence: [evidence; 32],
         previous: previous.map(|byte| [byte; 32]),
@@ -87,7 +87,7 @@ fn attack_one_gpu_at_two_nodes() {
     let mut store = Store::default();
     store.observe(&seen(1, 1, None), 0);
     let mut other = seen(2, 1, None);
-    other.devices = vec!["serial:1".into()];
+    other.devices = vec![vec!["serial:1".into()]];
     assert_eq!(names(&store.observe(&other, DAY)), ["device_at_two_nodes"]);
     assert_eq!(store.accepted(&node(2)), None);
 }
@@ -100,7 +100,7 @@ fn attack_undeclared_card_move() {
     without.devices.clear();
     store.observe(&without, 1);
     let mut other = seen(2, 1, None);
-    other.devices = vec!["serial:1".into()];
+    other.devices = vec![vec!["serial:1".into()]];
     let flags = store.observe(&other, 2);
     assert_eq!(names(&flags), ["undeclared_move"]);
     assert!(!flags[0].contradicts(), "unexplained is not fraud");
@@ -118,7 +118,7 @@ fn a_declared_move_is_told_from_an_unexplained_one() {
     without.declared_away = vec![("serial:1".into(), "RMA 4711".into())];
     store.observe(&without, 1);
     let mut other = seen(2, 1, None);
-    other.devices = vec!["serial:1".into()];
+    other.devices = vec![vec!["serial:1".into()]];
     let flags = store.observe(&other, 2);
     assert_eq!(
         flags,
@@ -135,7 +135,7 @@ fn a_silent_node_does_not_hold_its_gpus_for_ever() {
     let mut store = Store::default();
     store.observe(&seen(1, 1, None), 0);
     let mut other = seen(2, 1, None);
-    other.devices = vec!["serial:1".into()];
+    other.devices = vec![vec!["serial:1".into()]];
     assert_eq!(names(&store.observe(&other, DAY + 1)), ["undeclared_move"]);
 }
 
@@ -178,7 +178,7 @@ proptest! {
         for (count, (of, device, hours)) in (1_u8..).zip(steps) {
             now += hours * DAY / 2;
             let mut observation = seen(of, count, last.get(&of).copied());
-            observation.devices = vec![format!("serial:{device}")];
+            observation.devices = vec![vec![format!("serial:{device}")]];
             let flags = store.observe(&observation, now);
             let taken = holders.iter().any(|(node, (held, at))| {
                 *node != of && *held == device && now - at <= DAY
@@ -192,5 +192,27 @@ proptest! {
             }
             prop_assert_eq!(store.accepted(&node(of)), last.get(&of).map(|count| [*count; 32]));
         }
+    }
+}
+
+#[test]
+fn attack_a_device_that_signs_at_one_node_only() {
+    let ids = |signs: bool| {
+        let key = signs.then(|| "key:1".to_owned());
+        vec![key.into_iter().chain(["uuid:1".to_owned()]).collect::<Vec<_>>()]
+    };
+    for (first, then) in [(true, false), (false, true), (true, true)] {
+        let mut store = Store::default();
+        let (mut one, mut other) = (seen(1, 1, None), seen(2, 2, None));
+        (one.devices, other.devices) = (ids(first), ids(then));
+        assert!(store.observe(&one, 0).is_empty());
+        let flags = store.observe(&other, 1);
+        assert!(matches!(flags[..], [Flag::DeviceAtTwoNodes { .. }]), "{flags:?}");
+        // Declared by its UUID, it may sign or not.
+        let mut gave = seen(1, 3, Some(1));
+        (gave.devices, gave.declared_away) = (Vec::new(), vec![("uuid:1".to_owned(), "T-1".to_owned())]);
+        assert!(store.observe(&gave, 2).is_empty());
+        let flags = store.observe(&other, 3);
+        assert!(matches!(flags[..], [Flag::DeclaredMove { .. }]), "{flags:?}");
     }
 }
