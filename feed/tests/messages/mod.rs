@@ -376,6 +376,12 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
 
 pub(crate) const NONCE: [u8; 16] = *b"a nonce, 16 byte";
 
+/// The same reply with another content of its refusal.
+fn with_refusal(reply: &Reply, bytes: &[u8]) -> Reply {
+    let extension = Extension { tag: body::REFUSAL, bytes: bytes.to_vec() };
+    Reply { extensions: vec![extension], ..reply.clone() }
+}
+
 pub(crate) fn reply(outcome: ReplyOutcome, reason: &str) -> Reply {
     Reply { nonce: NONCE, outcome, reason: reason.into(), extensions: Vec::new() }
 }
@@ -435,5 +441,9 @@ pub(crate) fn all() -> Vec<(String, Message, SigningKey)> {
     add("evidence_full", session_key(), None, Body::Evidence(identity::full_evidence()));
     add("artefact", session_key(), None, Body::Artefact(identity::artefact()));
     add("reply_activated", session_key(), None, Body::Reply(identity::activated()));
+    let refused = Reply::refused(NONCE, Refusal::WrongRole, "asks for drain, which is for operators".into());
+    add("reply_refused_by_name", session_key(), None, Body::Reply(refused.clone()));
+    add("reply_refused_of_later", session_key(), None, Body::Reply(with_refusal(&refused, &[0xc8, 0x01])));
+    add("reply_refused_unreadable", session_key(), None, Body::Reply(with_refusal(&refused, &[7, 7])));
     out
 }
