@@ -21,7 +21,7 @@ pub use evidence::{
     Artefact, ArtefactRef, DeviceEvidence, DeviceKind, Evidence, EvidenceCause, EvidenceClaim, Freshness,
     FreshnessSource, Pcr, TpmEvidence,
 };
-pub use reply::{Reply, ReplyOutcome};
+pub use reply::{REFUSAL, Refusal, Reply, ReplyOutcome};
 pub use session::{
     PreviousSession, SESSION_IDENTITY_DOMAIN, SessionClaim, SessionRecord, SessionRecordError, StreamEnd,
 };

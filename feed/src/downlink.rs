@@ -18,6 +18,7 @@ pub use frame::{
 };
 pub use watermark::{StreamBelow, Watermark};
 
+use crate::body::Refusal;
 use crate::error::{DecodeError, EncodeError};
 use crate::ids::{NodeId, SessionId, SpoolEpoch};
 
@@ -138,6 +139,20 @@ pub enum DownlinkRefusal {
 }
 
 impl DownlinkRefusal {
+    /// The code in the reply to a command. What concerns watermarks alone, which are not answered, is none of them.
+    pub const fn code(&self) -> Option<Refusal> {
+        Some(match self {
+            Self::ForeignNode { .. } => Refusal::ForeignNode,
+            Self::OtherEpoch { .. } | Self::OtherConsumer { .. } => return None,
+            Self::OtherSession { .. } => Refusal::OtherSession,
+            Self::OtherVerb { .. } => Refusal::OtherVerb,
+            Self::Expired { .. } => Refusal::Expired,
+            Self::TooFarAhead { .. } => Refusal::TooFarAhead,
+            Self::UnknownVerb { .. } => Refusal::UnknownVerb,
+            Self::EmptyRange { .. } => Refusal::EmptyRange,
+        })
+    }
+
     /// The name in documents, logs and counters.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -14,8 +14,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::body::succession::{SUCCESSIONS, Succession};
 use crate::body::{
-    Body, Capacity, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, Reply, SessionRecord, Status,
-    TelemetrySlow,
+    Body, Capacity, Field, FieldGroup, GpuSlow, MigInstance, NvLink, Process, REFUSAL, Reply, SessionRecord,
+    Status, TelemetrySlow,
 };
 use crate::error::DecodeError;
 use crate::extension::Extension;
@@ -317,12 +317,17 @@ fn status(status: &Status) -> Json {
 }
 
 fn reply(reply: &Reply) -> Json {
-    json!({
+    let mut document = json!({
         "nonce": hex(&reply.nonce),
         "outcome": code(reply.outcome.name(), reply.outcome.code()),
         "reason": reply.reason,
         "extensions": extensions(&reply.extensions),
-    })
+    });
+    if reply.extensions.iter().any(|extension| extension.tag == REFUSAL) {
+        let refusal = reply.refusal();
+        document["refusal"] = refusal.map_or(Json::Null, |refusal| code(refusal.name(), refusal.code()));
+    }
+    document
 }
 
 fn nvlink(link: &NvLink) -> Json {

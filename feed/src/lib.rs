@@ -41,8 +41,8 @@ pub use body::{
     Artefact, ArtefactRef, Body, Capacity, Condition, DeviceEvidence, DeviceKind, Event, EventKind, Evidence,
     EvidenceCause, EvidenceClaim, Field, FieldGroup, Freshness, FreshnessSource, GpuCapacity, GpuCounts,
     GpuRef, GpuSlow, LossCause, Maintenance, MigInstance, NodeVerdict, NvLink, PreviousSession, Process,
-    Reply, ReplyOutcome, SessionClaim, SessionRecord, SessionRecordError, SlotCondition, Status, StreamEnd,
-    Succession, SuccessionError, SuccessionReason, TelemetrySlow, TpmEvidence, Xid, XidSource,
+    Refusal, Reply, ReplyOutcome, SessionClaim, SessionRecord, SessionRecordError, SlotCondition, Status,
+    StreamEnd, Succession, SuccessionError, SuccessionReason, TelemetrySlow, TpmEvidence, Xid, XidSource,
 };
 pub use codes::{
     Action, ClaimClass, ClearedBy, GpuState, NodeState, NvLinkRemote, ProcessKind, Severity, StateCause,

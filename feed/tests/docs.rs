@@ -56,7 +56,7 @@ fn codes() -> String {
     let lists = code_lists!(
         "Stream" Stream, "Audience" Audience, "Claim class" ClaimClass, "Node state" NodeState,
         "GPU state" GpuState, "Verdict" Verdict, "NVLink remote" NvLinkRemote, "Process kind" ProcessKind,
-        "Loss cause" LossCause, "Reply outcome" ReplyOutcome, "Severity" Severity, "Action" Action,
+        "Loss cause" LossCause, "Reply outcome" ReplyOutcome, "Refusal" Refusal, "Severity" Severity, "Action" Action,
         "Cleared by" ClearedBy, "State cause" StateCause, "Evidence cause" EvidenceCause,
         "Freshness source" FreshnessSource, "Device kind" DeviceKind, "Succession reason" SuccessionReason
     );
@@ -258,5 +258,11 @@ fn the_page_lists_the_refusals_of_a_node() {
         (DownlinkRefusal::OtherVerb { found: "" }, command),
     ] {
         assert!(page.contains(&format!("\n| `{}` {kinds} ", refusal.name())), "{refusal}");
+        // One vocabulary: the code of the reply has the same name.
+        assert_eq!(refusal.code().map(Refusal::name), (kinds != watermark).then(|| refusal.name()));
+    }
+    let rows = page.split("| Refusal | Watermark | Command | When |").nth(1).expect("the table");
+    for refusal in Refusal::ALL {
+        assert!(rows.contains(&format!("\n| `{refusal}` ")), "{refusal}");
     }
 }

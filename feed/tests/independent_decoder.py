@@ -106,6 +106,20 @@ def successions_hold(body):
         for said, signed_bytes in steps)
 
 
+def refusal(extensions):
+    """Why a command was refused, where the reply says so by number."""
+    for content in [base64.b64decode(e["bytes"]) for e in extensions if e["tag"] == 17]:
+        try:
+            p = Bytes(content)
+            found = p.code("refusal", "")
+            if p.at != len(content):
+                raise Refused("bytes follow the content of an extension")
+            return {"refusal": found}
+        except Refused:
+            return {"refusal": None}
+    return {}
+
+
 # --- bodies -----------------------------------------------------------------
 
 class Bodies:
@@ -406,13 +420,13 @@ class Bodies:
 
     def reply(self):
         d = self.data
-        return {
+        body = {
             "nonce": d.read("hex16", "nonce"),
             "outcome": d.code("reply outcome", "outcome"),
             "reason": d.read("text", "reason"),
             "extensions": self.data.extensions(),
         }
-
+        return body | refusal(body["extensions"])
 
     def reference(self, what):
         return {"digest": self.data.read("hex32", what + ".digest"), "length": self.data.read("u32", what + ".length")}

@@ -26,7 +26,7 @@ use crate::judging::{Announcer, History, Keeper, listen, watch_host, watch_lease
 use crate::logging::LogLevel;
 use crate::publish::feed::{Feed, HEARTBEAT, Machine, SharedFeed, Way};
 use crate::publish::identity::{Session, StateDir};
-use crate::publish::inbox::{self, Doors, Inbox};
+use crate::publish::inbox::{self, CommandCounts, Doors, Inbox};
 use crate::publish::mqtt::Outbox;
 use crate::publish::spool::{self, Spool};
 use crate::publish::task as publishing;
@@ -102,6 +102,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let feed = SharedFeed::new(Feed::begin(session, way, config_now.clone(), state.clone(), machine));
     let changes = attesting::Changes::default();
     let attesting_counts = attesting::Counts::default();
+    let command_counts = CommandCounts::default();
     let hooks = Hooks::new(config_now.clone(), &node_id);
     let noticing =
         hooks::Noticing::new(hooks.clone(), attesting::Noticing::new(changes.clone(), feed.clone()));
@@ -120,7 +121,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         .with_node_id(node_id.clone())
         .with_bmc(bmc.clone())
         .with_hooks(hooks.clone())
-        .with_attesting(attesting_counts.clone());
+        .with_attesting(attesting_counts.clone(), command_counts.clone());
     let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;
@@ -185,7 +186,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
             feed.clone(),
             roster.clone(),
             *epoch,
-            Doors { carrier: verbs.clone(), asks, epochs },
+            Doors { carrier: verbs.clone(), asks, epochs, counts: command_counts.clone() },
         );
         tasks.spawn(named("inbox", inbox::run(inbox, incoming, stopping.clone())));
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());

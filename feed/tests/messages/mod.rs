@@ -377,6 +377,12 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
 
 pub(crate) const NONCE: [u8; 16] = *b"a nonce, 16 byte";
 
+/// The same reply with another content of its refusal.
+fn with_refusal(reply: &Reply, bytes: &[u8]) -> Reply {
+    let extension = Extension { tag: body::REFUSAL, bytes: bytes.to_vec() };
+    Reply { extensions: vec![extension], ..reply.clone() }
+}
+
 pub(crate) fn reply(outcome: ReplyOutcome, reason: &str) -> Reply {
     Reply { nonce: NONCE, outcome, reason: reason.into(), extensions: Vec::new() }
 }
@@ -441,5 +447,9 @@ pub(crate) fn all() -> Vec<(String, Message, SigningKey)> {
     succeeded.extensions = vec![Extension { tag: 7, bytes: b"skip me".to_vec() }, successions];
     let record = succeeded.sign(&identity()).expect("the identity key of the claim");
     add("session_succeeded", session_key(), Some(2), Body::Session(record));
+    let refused = Reply::refused(NONCE, Refusal::WrongRole, "asks for drain, which is for operators".into());
+    add("reply_refused_by_name", session_key(), None, Body::Reply(refused.clone()));
+    add("reply_refused_of_later", session_key(), None, Body::Reply(with_refusal(&refused, &[0xc8, 0x01])));
+    add("reply_refused_unreadable", session_key(), None, Body::Reply(with_refusal(&refused, &[7, 7])));
     out
 }

@@ -165,6 +165,15 @@ fn a_key_is_made_allowed_used_and_revoked() -> Outcome<()> {
     let unknown = stranger.ctl(broker.port, &["lease-end", "--id", "no-such-lease"])?;
     assert_eq!(unknown.status.code(), Some(1), "{}", said(&unknown));
     assert!(said(&unknown).contains("refused by sw:"), "{}", said(&unknown));
+    let named = stranger.ctl(broker.port, &["--json", "lease-end", "--id", "no-such-lease"])?;
+    let named: Json = serde_json::from_slice(&named.stdout)?;
+    assert_eq!(
+        (&named["outcome"], &named["refusal"]),
+        (&"refused".into(), &"not_possible".into()),
+        "{named}"
+    );
+    let refused = r#"rackmark_commands_total{verb="lease_end",outcome="not_possible"} 2"#;
+    agent.wait("the refusals to be counted", Duration::from_secs(10), |scrape| scrape.contains(refused))?;
 
     let listed = agent.cli(&["key", "list"])?;
     assert!(said(&listed).contains("operator") && said(&listed).contains("allowed"), "{}", said(&listed));

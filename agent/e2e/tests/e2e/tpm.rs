@@ -29,6 +29,11 @@ fn a_tpm_that_falls_silent_holds_nobody_up() -> Outcome<()> {
     let mut agent = Agent::sampling(&setup)?;
     let id = node(&agent)?;
     assert!(id.starts_with("tpm:"), "{id}");
+    agent.wait("the TPM's figures", Duration::from_secs(40), |scrape| {
+        value(scrape, "rackmark_tpm_up") == Some(1.0)
+            && value(scrape, "rackmark_tpm_lockout") == Some(0.0)
+            && scrape.contains(r#"rackmark_evidence_total{cause="start",outcome="made"} 1"#)
+    })?;
     agent.process.terminate(Duration::from_secs(5))?;
 
     let asked = Arc::new(AtomicBool::new(false));

@@ -1,10 +1,10 @@
 //! What consumers ask of the attester, and how it answers: later, and often in several messages.
 
 use bytes::Bytes;
-use rackmark_feed::{Body, Extension, Reply, ReplyOutcome, Verb};
+use rackmark_feed::{Body, Extension, Reply, Verb};
 
-use crate::publish::encode;
 use crate::publish::feed::SharedFeed;
+use crate::publish::inbox::{CommandCounts, Refused};
 use crate::publish::mqtt::{self, Outbox};
 use crate::sampling::task::SharedRoster;
 
@@ -33,17 +33,27 @@ pub struct WayBack {
     pub topic: Option<String>,
     /// Correlation data of the command.
     pub correlation: Option<Bytes>,
+    /// What becomes of commands.
+    pub counts: CommandCounts,
 }
 
 impl Ask {
     /// Says what became of the command.
-    pub fn answer(&self, outcome: Result<Vec<Extension>, String>) {
-        let (outcome, reason, extensions) = match outcome {
-            Ok(extensions) => (ReplyOutcome::Accepted, String::new(), extensions),
-            Err(why) => (ReplyOutcome::Refused, encode::cut(&why), Vec::new()),
+    pub fn answer(&self, outcome: Result<Vec<Extension>, Refused>) {
+        let (consumer, verb) = (&self.consumer, self.verb.name());
+        self.way_back.counts.note(&self.verb, outcome.as_ref().err().map(|refused| refused.refusal));
+        let reply = match outcome {
+            Ok(extensions) => {
+                tracing::info!(consumer, verb, outcome = "accepted", "command");
+                Reply::accepted(self.nonce, extensions)
+            }
+            Err(refused) => {
+                let reason = &refused.why;
+                tracing::info!(consumer, verb, outcome = "refused", refusal = %refused.refusal, reason, "command");
+                refused.reply(self.nonce)
+            }
         };
-        tracing::info!(consumer = self.consumer, verb = self.verb.name(), %outcome, reason, "command");
-        self.way_back.send(Body::Reply(Reply { nonce: self.nonce, outcome, reason, extensions }));
+        self.way_back.send(Body::Reply(reply));
     }
 }
 

@@ -7,7 +7,7 @@ use rackmark_feed::body::evidence::{ACTIVATION, activation_proof};
 use rackmark_feed::inventory::{Claim, Fact, Inventory};
 use rackmark_feed::{
     ArtefactRef, Body, ClaimClass, Evidence, EvidenceCause, Extension, Freshness, FreshnessSource,
-    IdentityClass, NodeId, Verb, limits,
+    IdentityClass, NodeId, Refusal, Verb, limits,
 };
 use rackmark_model::tpm::{TpmFault, TpmKeys, TpmQuote};
 use rustls::pki_types::CertificateDer;
@@ -32,6 +32,7 @@ use crate::exit::chain;
 use crate::inventory::{FirstLook, SharedInventory, document};
 use crate::publish::feed::SharedFeed;
 use crate::publish::identity::StateDir;
+use crate::publish::inbox::Refused;
 use crate::sampling::task::SharedRoster;
 use crate::tls::{key_digest, shown};
 
@@ -355,7 +356,10 @@ impl Attester {
                         ask.way_back.send(Body::Artefact(piece));
                     }
                 }
-                None => ask.answer(Err("asks for a part that is not kept; ask for new evidence".to_owned())),
+                None => ask.answer(Err(Refused::new(
+                    Refusal::NotKept,
+                    "asks for a part that is not kept; ask for new evidence",
+                ))),
             },
             Verb::Accepted { digest } => {
                 let outcome = match self.accepted.accept(&ask.consumer, *digest) {
@@ -365,11 +369,17 @@ impl Attester {
                         }
                         Ok(Vec::new())
                     }
-                    false => Err("names evidence that was not the last one sent to you".to_owned()),
+                    false => Err(Refused::new(
+                        Refusal::NotPossible,
+                        "names evidence that was not the last one sent to you",
+                    )),
                 };
                 ask.answer(outcome);
             }
-            other => ask.answer(Err(format!("asks for {}, which is no evidence", other.name()))),
+            other => ask.answer(Err(Refused::new(
+                Refusal::NotPossible,
+                format!("asks for {}, which is no evidence", other.name()),
+            ))),
         }
     }
 
@@ -387,17 +397,19 @@ impl Attester {
                     self.accepted.sent(&ask.consumer, Evidence::digest(&frame));
                 }
             }
-            Err(error) => ask.answer(Err(format!("gets no evidence: {}", chain(&error)))),
+            Err(error) => {
+                let why = format!("gets no evidence: {}", chain(&error));
+                ask.answer(Err(Refused::new(Refusal::TpmFailed, why)));
+            }
         }
     }
 
-    async fn activate(&mut self, blob: &[u8], secret: &[u8]) -> Result<Vec<u8>, String> {
-        if self.tpm.is_none() {
-            return Err("asks a node without a TPM".to_owned());
-        }
-        let refused = |error: TpmLinkError| format!("is not done: {}", chain(&error));
+    async fn activate(&mut self, blob: &[u8], secret: &[u8]) -> Result<Vec<u8>, Refused> {
+        let no_tpm = || Refused::new(Refusal::NoTpm, "asks a node without a TPM");
+        let refused =
+            |error: TpmLinkError| Refused::new(Refusal::TpmFailed, format!("is not done: {}", chain(&error)));
         self.open().await.map_err(refused)?;
-        let Some((link, _)) = &mut self.tpm else { return Err("asks a node without a TPM".to_owned()) };
+        let Some((link, _)) = &mut self.tpm else { return Err(no_tpm()) };
         let secret = link.activate(blob.to_vec(), secret.to_vec()).await;
         self.sources.counts.tpm(&secret);
         secret.map_err(refused)

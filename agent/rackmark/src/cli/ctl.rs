@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use rackmark_feed::{ReplyOutcome, Stream, Verb};
+use rackmark_feed::{Refusal, ReplyOutcome, Stream, Verb};
 use serde_json::json;
 
 use super::conversation::{Conversation, Target};
@@ -166,6 +166,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
                 "verb": name,
                 "outcome": reply.outcome.name(),
                 "reason": reply.reason,
+                "refusal": reply.refusal().map(Refusal::name),
             });
             print(&format!("{answer}\n"));
         } else if accepted {

@@ -1,4 +1,4 @@
-//! Evidence and the TPM.
+//! Evidence, the TPM, and the commands of consumers.
 
 use super::{Decimal, Kind, Sink};
 use crate::attesting::{Figures, REASONS};
@@ -35,5 +35,20 @@ pub fn attesting(figures: &Figures, sink: &mut impl Sink) {
     sink.family("rackmark_tpm_failures", Kind::Counter, "Orders to the TPM that failed, by reason.");
     for (reason, count) in REASONS.iter().zip(tpm.failures) {
         sink.point(&[("reason", reason)], Decimal::whole(count));
+    }
+}
+
+/// Hands what became of commands, by verb and outcome, to `sink`.
+pub fn commands(counts: &[(&'static str, &'static str, u64)], sink: &mut impl Sink) {
+    if counts.is_empty() {
+        return;
+    }
+    sink.family(
+        "rackmark_commands",
+        Kind::Counter,
+        "Commands of consumers whose signature fits, by verb and outcome: accepted, or the name of the refusal.",
+    );
+    for (verb, outcome, count) in counts {
+        sink.point(&[("verb", verb), ("outcome", outcome)], Decimal::whole(*count));
     }
 }

@@ -43,6 +43,8 @@ pub struct Around<'a> {
     pub hooks: Vec<(HookEvent, EventCounts)>,
     /// Evidence and the TPM; absent where the feed is off.
     pub attesting: Option<Figures>,
+    /// Commands by verb and outcome.
+    pub commands: Vec<(&'static str, &'static str, u64)>,
 }
 
 /// A certificate of our own.
@@ -84,6 +86,7 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
     if let Some(figures) = &around.attesting {
         super::attesting::attesting(figures, sink);
     }
+    super::attesting::commands(&around.commands, sink);
     endpoint(around, sink);
     let mut own = around.certificates.clone();
     let not_after_unix_s = around.mqtt.as_ref().map_or(0, |mqtt| mqtt.certificate_not_after_unix_s);

@@ -108,6 +108,7 @@ fn everything(sink: &mut Families) {
         http: Counters::default().snapshot(),
         hooks: vec![(rackmark_model::hook::HookEvent::LeaseEnd, crate::hooks::EventCounts::default())],
         attesting: Some(attesting()),
+        commands: vec![("drain", "accepted", 1)],
         certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
         bmc: Some(BmcState { configured: true, facts: Some([].into()), ..BmcState::default() }),
     };

@@ -19,6 +19,7 @@ use crate::bmc::SharedBmc;
 use crate::clock;
 use crate::config::Config;
 use crate::hooks::Hooks;
+use crate::publish::inbox::CommandCounts;
 use crate::publish::mqtt::PublisherStats;
 use crate::publish::spool::Spool;
 use crate::sampling::task::SharedRoster;
@@ -33,6 +34,7 @@ pub struct Exporter {
     node_id: String,
     hooks: Option<Hooks>,
     attesting: Option<Counts>,
+    commands: CommandCounts,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
     /// The settled part of the classic text, and of which state it is.
@@ -67,6 +69,7 @@ impl Exporter {
             node_id: String::new(),
             hooks: None,
             attesting: None,
+            commands: CommandCounts::default(),
             names: Names::new(),
             process: Mutex::new(None),
             settled: Mutex::new(None),
@@ -96,10 +99,11 @@ impl Exporter {
         self
     }
 
-    /// With how evidence and the TPM fare.
+    /// With how evidence, the TPM and commands fare.
     #[must_use]
-    pub fn with_attesting(mut self, counts: Counts) -> Self {
+    pub fn with_attesting(mut self, counts: Counts, commands: CommandCounts) -> Self {
         self.attesting = Some(counts);
+        self.commands = commands;
         self
     }
 
@@ -124,6 +128,7 @@ impl Exporter {
                 .filter(|bmc| bmc.configured),
             hooks: self.hooks.as_ref().map(Hooks::counts).unwrap_or_default(),
             attesting: self.attesting.as_ref().filter(|_| self.mqtt.is_some()).map(Counts::snapshot),
+            commands: self.commands.snapshot(),
         }
     }
 

@@ -2,6 +2,8 @@
 //! against the keys of the configuration before anything is done.
 
 mod allowance;
+mod counts;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -9,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rackmark_feed::{
-    Body, Command, Downlink, DownlinkBody, NodeId, Reply, ReplyOutcome, SessionId, SpoolEpoch, Stream, Topic,
+    Body, Command, Downlink, DownlinkBody, NodeId, Refusal, Reply, SessionId, SpoolEpoch, Stream, Topic,
     Verb, Watermark, topic,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use self::allowance::{Allowances, TooOften};
-use super::encode;
+use self::allowance::Allowances;
+pub use self::counts::CommandCounts;
+pub use self::refused::Refused;
 use super::feed::SharedFeed;
 use super::mqtt::{self, Again, Incoming, Outbox, StreamIndex};
 use super::spool::{self, STREAMS, Spool};
@@ -50,8 +53,8 @@ pub trait Carrier: Send + Sync {
     /// Carries out a verb for a consumer who may send it. It must not wait: the inbox takes nothing else meanwhile.
     ///
     /// # Errors
-    /// Why it is not done, for people, worded to follow "a command that …". The consumer is told, signed.
-    fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), String>;
+    /// Why it is not done. The consumer is told, signed.
+    fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), Refused>;
 }
 
 /// The topics that this node listens to. Every verb is among them as soon as anyone is allowed, so that who may
@@ -75,14 +78,13 @@ fn may_send(consumer: &Consumer, verb: &str) -> bool {
         || (consumer.lessor && LEASE_VERBS.contains(&verb))
 }
 
-fn permitted(consumer: &Consumer, verb: &str) -> Result<(), String> {
+fn permitted(consumer: &Consumer, verb: &str) -> Result<(), Refused> {
     if may_send(consumer, verb) {
         return Ok(());
     }
-    Err(match LEASE_VERBS.contains(&verb) {
-        true => format!("asks for {verb}, which is for `consumers.operators` and `consumers.lessors`"),
-        false => format!("asks for {verb}, which is for `consumers.operators`"),
-    })
+    let lessors = if LEASE_VERBS.contains(&verb) { " and `consumers.lessors`" } else { "" };
+    let why = format!("asks for {verb}, which is for `consumers.operators`{lessors}");
+    Err(Refused::new(Refusal::WrongRole, why))
 }
 
 /// Handles what arrives until `stop` is set.
@@ -117,6 +119,8 @@ pub struct Doors {
     pub asks: mpsc::Sender<Ask>,
     /// Epochs for the attester.
     pub epochs: mpsc::Sender<Begun>,
+    /// What becomes of commands.
+    pub counts: CommandCounts,
 }
 
 /// The checks, and what is known of each consumer.
@@ -313,58 +317,61 @@ impl Inbox {
         let DownlinkBody::Command(command) = body else {
             return Err("is no command".to_owned());
         };
-        let (node, session) = self.addressee();
-        if let Err(TooOften { told }) =
-            self.allowances.spend(&consumer.name, command.verb.name(), Instant::now())
-        {
-            let why = "comes too soon after others; ask later".to_owned();
-            if told {
-                self.answer(&command, ReplyOutcome::Refused, why.clone(), message);
+        match self.judge(consumer, &command, verb) {
+            Ok(()) => {}
+            Err(refused) => {
+                // Whoever plays commands of others again must not make the node speak as much, nor keep them from
+                // being heard: such commands have an allowance of their own.
+                let told = self.allowances.tell(&consumer.name, refused.refusal, Instant::now());
+                return Err(self.refuse(&command, refused, message, told));
             }
-            return Err(why);
         }
-        let outcome = command
-            .check(&node, &session, clock::unix_ms())
-            .and_then(|()| command.check_topic(verb))
-            .map_err(|refusal| refusal.to_string())
-            // Before the nonce is kept: who may not ask may not fill the list of nonces either.
-            .and_then(|()| permitted(consumer, command.verb.name()))
-            .and_then(|()| self.once(&command));
-        let outcome = match outcome {
-            // The attester answers by itself, when it can.
-            Ok(()) if ATTESTERS_VERBS.contains(&command.verb.name()) => {
-                match self.hand_over(&command, message) {
-                    Ok(()) => return Ok(()),
-                    refused => refused,
-                }
-            }
-            Ok(()) => self.carry_out(&command),
-            refused => refused,
-        };
-        let (outcome_code, reason) = match &outcome {
-            Ok(()) => (ReplyOutcome::Accepted, String::new()),
-            Err(why) => (ReplyOutcome::Refused, encode::cut(why)),
-        };
-        tracing::info!(consumer = consumer.name, verb = command.verb.name(), outcome = %outcome_code, reason, "command");
-        self.answer(&command, outcome_code, reason, message);
-        outcome
+        // The attester answers by itself, when it can.
+        if ATTESTERS_VERBS.contains(&command.verb.name()) {
+            let handed = self.hand_over(&command, message);
+            return handed.map_err(|refused| self.refuse(&command, refused, message, true));
+        }
+        self.carry_out(&command).map_err(|refused| self.refuse(&command, refused, message, true))?;
+        tracing::info!(consumer = consumer.name, verb = command.verb.name(), outcome = "accepted", "command");
+        self.doors.counts.note(&command.verb, None);
+        self.answer(&command, Reply::accepted(command.nonce, Vec::new()), message);
+        Ok(())
     }
 
-    fn once(&mut self, command: &Command) -> Result<(), String> {
+    /// Whether a command of this consumer is carried out. It counts against what the consumer may send only where it is
+    /// one that the consumer has just made: anybody may play old ones again.
+    fn judge(&mut self, consumer: &Consumer, command: &Command, verb_on_topic: &str) -> Result<(), Refused> {
+        let (node, session) = self.addressee();
         let now_unix_ms = clock::unix_ms();
+        command.check(&node, &session, now_unix_ms)?;
+        command.check_topic(verb_on_topic)?;
+        permitted(consumer, command.verb.name())?;
         self.nonces.retain(|(_, _, expires_unix_ms)| *expires_unix_ms > now_unix_ms);
-        let mut of_consumer = self.nonces.iter().filter(|(consumer, ..)| *consumer == command.consumer);
-        if of_consumer.clone().any(|(_, nonce, _)| *nonce == command.nonce) {
-            return Err("was carried out before".to_owned());
+        let of_consumer = || self.nonces.iter().filter(|(name, ..)| *name == command.consumer);
+        if of_consumer().any(|(_, nonce, _)| *nonce == command.nonce) {
+            return Err(Refused::new(Refusal::Replayed, "was taken before"));
         }
-        if of_consumer.nth(NONCES - 1).is_some() {
-            return Err("comes after too many others; ask later".to_owned());
+        let full = of_consumer().nth(NONCES - 1).is_some();
+        if full || !self.allowances.spend(&consumer.name, command.verb.name(), Instant::now()) {
+            return Err(Refused::new(Refusal::RateLimited, "comes too soon after others; ask later"));
         }
         self.nonces.push((command.consumer.clone(), command.nonce, command.expires_unix_ms));
         Ok(())
     }
 
-    fn carry_out(&self, command: &Command) -> Result<(), String> {
+    /// Notes that a command is refused, and tells its consumer so; gives the reason.
+    fn refuse(&self, command: &Command, refused: Refused, message: &Incoming, told: bool) -> String {
+        let reason = &refused.why;
+        let (consumer, verb) = (&command.consumer, command.verb.name());
+        tracing::info!(consumer, verb, outcome = "refused", refusal = %refused.refusal, reason, "command");
+        self.doors.counts.note(&command.verb, Some(refused.refusal));
+        if told {
+            self.answer(command, refused.reply(command.nonce), message);
+        }
+        refused.why
+    }
+
+    fn carry_out(&self, command: &Command) -> Result<(), Refused> {
         match &command.verb {
             Verb::Resend { stream, epoch, from_seq, to_seq } => {
                 self.send_again(*stream, *epoch, *from_seq, *to_seq)
@@ -379,32 +386,36 @@ impl Inbox {
         epoch: SpoolEpoch,
         from_seq: u64,
         to_seq: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
+        let not_kept = |why: String| Refused::new(Refusal::NotKept, why);
         let Some(index) = spool::index_of(stream) else {
-            return Err(format!("asks for {stream}, which is not kept"));
+            return Err(not_kept(format!("asks for {stream}, which is not kept")));
         };
         if epoch != self.epoch {
-            return Err("asks for another spool epoch, which is gone".to_owned());
+            return Err(not_kept("asks for another spool epoch, which is gone".to_owned()));
         }
         let offered = self.spool.offered(index);
-        if from_seq > to_seq || from_seq >= offered {
-            return Err("asks for numbers that do not exist".to_owned());
+        if from_seq >= offered {
+            return Err(not_kept("asks for numbers that do not exist".to_owned()));
         }
         let again = Again { stream: index, from_seq, to_seq: to_seq.min(offered - 1) };
         match self.spool.send_again(again) {
             true => Ok(()),
-            false => Err("comes while too much is being sent again; ask later".to_owned()),
+            false => Err(Refused::new(Refusal::Busy, "comes while too much is being sent again; ask later")),
         }
     }
 
-    fn hand_over(&self, command: &Command, message: &Incoming) -> Result<(), String> {
+    fn hand_over(&self, command: &Command, message: &Incoming) -> Result<(), Refused> {
         let ask = Ask {
             verb: command.verb.clone(),
             consumer: command.consumer.clone(),
             nonce: command.nonce,
             way_back: self.way_back(command, message),
         };
-        self.doors.asks.try_send(ask).map_err(|_| "comes while too many others wait; ask later".to_owned())
+        self.doors
+            .asks
+            .try_send(ask)
+            .map_err(|_| Refused::new(Refusal::Busy, "comes while too many others wait; ask later"))
     }
 
     /// Where answers to a command go: to its consumer's topic and nowhere else. A consumer must not make the node
@@ -425,11 +436,11 @@ impl Inbox {
             outbox: self.outbox.clone(),
             topic,
             correlation: message.correlation_data.clone(),
+            counts: self.doors.counts.clone(),
         }
     }
 
-    fn answer(&self, command: &Command, outcome: ReplyOutcome, reason: String, message: &Incoming) {
-        let reply = Reply { nonce: command.nonce, outcome, reason, extensions: Vec::new() };
+    fn answer(&self, command: &Command, reply: Reply, message: &Incoming) {
         self.way_back(command, message).send(Body::Reply(reply));
     }
 }

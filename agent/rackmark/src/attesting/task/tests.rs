@@ -11,9 +11,11 @@ use super::super::asked::WayBack;
 use super::super::due::{CHANGES_EVERY, SETTLE};
 use super::*;
 use crate::bmc::tests::Site;
+use crate::config::CollectLaunch;
 use crate::inventory::Kept;
 use crate::publish::feed::{Feed, Machine};
 use crate::publish::identity::Session;
+use crate::publish::inbox::CommandCounts;
 use crate::publish::mqtt::Outbox;
 use crate::publish::spool;
 use crate::sampling::roster::Roster;
@@ -39,11 +41,16 @@ impl Bench {
     }
 
     fn configured(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::of(None, configure)
+    }
+
+    /// Of a node with another identity than its software key's.
+    fn of(node: Option<NodeId>, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         let state = StateDir::open(folder.path()).expect("state");
         let session = Session::begin(&state, None).expect("session");
         let speaker = Speaker {
-            node: session.node,
+            node: node.unwrap_or(session.node),
             identity: session.identity.public(),
             session: session.key.public(),
             boot_id: [0; 16],
@@ -76,7 +83,14 @@ impl Bench {
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(Attester::new(sources, speaker).run(asked, begun, stopping));
         let topic = Some("rackmark/reply".to_owned());
-        let way_back = WayBack { feed, roster, outbox: outbox.clone(), topic, correlation: None };
+        let way_back = WayBack {
+            feed,
+            roster,
+            outbox: outbox.clone(),
+            topic,
+            correlation: None,
+            counts: CommandCounts::default(),
+        };
         Self {
             asks,
             epochs,
@@ -89,7 +103,10 @@ impl Bench {
     }
 
     async fn ask(&self, number: u8, devices: bool) {
-        let verb = Verb::Attest { nonce: [number; 32], devices };
+        self.send(number, Verb::Attest { nonce: [number; 32], devices }).await;
+    }
+
+    async fn send(&self, number: u8, verb: Verb) {
         let ask = Ask {
             verb,
             consumer: "verifier".to_owned(),
@@ -97,6 +114,28 @@ impl Bench {
             way_back: self.way_back.clone(),
         };
         assert!(self.asks.send(ask).await.is_ok(), "the attester listens");
+    }
+
+    /// The name of the refusal of a verb.
+    async fn refusal(&self, number: u8, verb: Verb) -> Option<Refusal> {
+        self.send(number, verb).await;
+        let reply = async {
+            loop {
+                let replies = self.outbox.replies();
+                let bodies = replies.iter().map(|reply| {
+                    Frame::parse(&reply.payload).and_then(|frame| frame.body()).expect("a body")
+                });
+                let mut replies = bodies.filter_map(|body| match body {
+                    Body::Reply(reply) => Some(reply),
+                    _ => None,
+                });
+                if let Some(reply) = replies.find(|reply| reply.nonce == [number; 16]) {
+                    return reply.refusal();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON * 10, reply).await.expect("a reply")
     }
 
     /// Evidence that was made so far, by cause.
@@ -207,4 +246,26 @@ async fn an_epoch_is_answered_once_within_its_first_tenth() {
     assert_eq!(bench.made(), [("start", 1), ("epoch", 1)]);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(bench.made(), [("start", 1), ("epoch", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_attester_refuses_has_its_name() {
+    let activate = || Verb::Activate { credential_blob: vec![1], encrypted_secret: vec![2] };
+    let bench = Bench::configured(|_| {});
+    assert_eq!(bench.refusal(1, activate()).await, Some(Refusal::NoTpm));
+    assert_eq!(bench.refusal(2, Verb::Fetch { digest: [0; 32] }).await, Some(Refusal::NotKept));
+    assert_eq!(bench.refusal(3, Verb::Accepted { digest: [0; 32] }).await, Some(Refusal::NotPossible));
+    let folder = tempfile::tempdir().expect("folder");
+    let socket = folder.path().join("nobody.sock");
+    let node = NodeId::from_parts(IdentityClass::Tpm, [1; 32]);
+    let bench = Bench::of(Some(node), |config| config.attest.launch = CollectLaunch::Socket(socket));
+    assert_eq!(bench.refusal(1, activate()).await, Some(Refusal::TpmFailed));
+    let attest = Verb::Attest { nonce: [2; 32], devices: false };
+    assert_eq!(bench.refusal(2, attest).await, Some(Refusal::TpmFailed));
+    let figures = bench.counts.snapshot();
+    assert_eq!(bench.made(), []);
+    assert!(
+        figures.evidence().any(|(cause, outcome, count)| (cause, outcome, count) == ("request", "failed", 1))
+    );
+    assert_eq!(figures.tpm.and_then(|tpm| tpm.up), Some(false));
 }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use rackmark_feed::Verb as Asked;
+use rackmark_feed::{Refusal, Verb as Asked};
 use rackmark_health::Code;
 
 use super::{SWAP_DECLARED_SECS, Verb, Verbs};
-use crate::publish::inbox::Carrier;
+use crate::publish::inbox::{Carrier, Refused};
 
 impl Carrier for Verbs {
-    fn carry_out(&self, asked: &Asked, consumer: &str) -> Result<(), String> {
-        let refused = |why| format!("is refused: {why}");
+    fn carry_out(&self, asked: &Asked, consumer: &str) -> Result<(), Refused> {
+        let not_possible = |why: String| Refused::new(Refusal::NotPossible, why);
+        let refused = |why: String| not_possible(format!("is refused: {why}"));
         let verb = of_command(asked)
-            .ok_or_else(|| format!("asks for {}, which this node does not do", asked.name()))?;
+            .ok_or_else(|| not_possible(format!("asks for {}, which this node does not do", asked.name())))?;
         match verb {
             // The handles are closed soon after; the inbox does not wait for it.
             Verb::Pause { gpu, for_secs } => {

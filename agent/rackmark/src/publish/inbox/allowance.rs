@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rackmark_feed::Refusal;
 use tokio::time::Instant;
 
 /// Commands that may come at once, and how long one takes to be allowed again.
@@ -11,8 +12,10 @@ const COMMANDS: Bucket = Bucket { size: 30, every: Duration::from_secs(1) };
 const QUOTES: Bucket = Bucket { size: 6, every: Duration::from_secs(15) };
 /// Those verbs.
 const QUOTING: [&str; 2] = ["attest", "activate"];
-/// Refusals for this reason that are answered: a flood must not make the node speak as much.
-const REFUSALS: Bucket = Bucket { size: 1, every: Duration::from_secs(10) };
+/// Refusals because of the rate that are answered: a flood must not make the node speak as much.
+const TOO_OFTEN: Bucket = Bucket { size: 1, every: Duration::from_secs(10) };
+/// Other refusals of commands that were not counted as the consumer's that are answered.
+const REFUSALS: Bucket = COMMANDS;
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -52,14 +55,8 @@ impl Level {
 struct Levels {
     commands: Level,
     quotes: Level,
+    too_often: Level,
     refusals: Level,
-}
-
-/// Why a command is not looked at further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooOften {
-    /// Whether the consumer is told.
-    pub told: bool,
 }
 
 /// What each consumer has left.
@@ -67,27 +64,33 @@ pub struct TooOften {
 pub struct Allowances(Vec<(String, Levels)>);
 
 impl Allowances {
-    /// Counts one command of a consumer.
-    ///
-    /// # Errors
-    /// [`TooOften`].
-    pub fn spend(&mut self, consumer: &str, verb: &str, now: Instant) -> Result<(), TooOften> {
+    /// Counts one command of a consumer; false where it is one too many.
+    pub fn spend(&mut self, consumer: &str, verb: &str, now: Instant) -> bool {
+        let levels = self.levels(consumer, now);
+        levels.commands.take(COMMANDS, now) && (!QUOTING.contains(&verb) || levels.quotes.take(QUOTES, now))
+    }
+
+    /// Whether a consumer is told that a command in its name is refused, before it counted as one of its own.
+    pub fn tell(&mut self, consumer: &str, refusal: Refusal, now: Instant) -> bool {
+        let levels = self.levels(consumer, now);
+        match refusal {
+            Refusal::RateLimited => levels.too_often.take(TOO_OFTEN, now),
+            _ => levels.refusals.take(REFUSALS, now),
+        }
+    }
+
+    fn levels(&mut self, consumer: &str, now: Instant) -> &mut Levels {
         let at = self.0.iter().position(|(known, _)| known == consumer).unwrap_or_else(|| {
             let levels = Levels {
                 commands: Level::full(COMMANDS, now),
                 quotes: Level::full(QUOTES, now),
+                too_often: Level::full(TOO_OFTEN, now),
                 refusals: Level::full(REFUSALS, now),
             };
             self.0.push((consumer.to_owned(), levels));
             self.0.len() - 1
         });
-        let levels = &mut self.0[at].1;
-        let allowed = levels.commands.take(COMMANDS, now)
-            && (!QUOTING.contains(&verb) || levels.quotes.take(QUOTES, now));
-        match allowed {
-            true => Ok(()),
-            false => Err(TooOften { told: levels.refusals.take(REFUSALS, now) }),
-        }
+        &mut self.0[at].1
     }
 
     /// Forgets consumers that are no longer allowed at all.
@@ -108,14 +111,17 @@ mod tests {
         let mut allowances = Allowances::default();
         let at = |ms| now + Duration::from_millis(ms);
         for _ in 0..COMMANDS.size {
-            assert_eq!(allowances.spend("a", "drain", now), Ok(()));
+            assert!(allowances.spend("a", "drain", now));
         }
-        assert_eq!(allowances.spend("a", "drain", now), Err(TooOften { told: true }));
-        assert_eq!(allowances.spend("a", "drain", at(500)), Err(TooOften { told: false }));
-        assert_eq!(allowances.spend("b", "drain", at(500)), Ok(()), "another consumer has its own");
-        assert_eq!(allowances.spend("a", "drain", at(1_000)), Ok(()));
-        assert_eq!(allowances.spend("a", "drain", at(1_001)), Err(TooOften { told: false }));
-        assert_eq!(allowances.spend("a", "drain", at(60_000)), Ok(()));
+        assert!(!allowances.spend("a", "drain", now));
+        assert!(!allowances.spend("a", "drain", at(500)));
+        assert!(allowances.spend("b", "drain", at(500)), "another consumer has its own");
+        assert!(allowances.spend("a", "drain", at(1_000)));
+        assert!(!allowances.spend("a", "drain", at(1_001)));
+        assert!(allowances.spend("a", "drain", at(60_000)));
+        assert!(allowances.tell("a", Refusal::RateLimited, now));
+        assert!(!allowances.tell("a", Refusal::RateLimited, at(500)));
+        assert!(allowances.tell("a", Refusal::WrongRole, at(500)), "other refusals have their own");
     }
 
     #[test]
@@ -123,11 +129,11 @@ mod tests {
         let now = Instant::now();
         let mut allowances = Allowances::default();
         for _ in 0..QUOTES.size {
-            assert_eq!(allowances.spend("a", "attest", now), Ok(()));
+            assert!(allowances.spend("a", "attest", now));
         }
-        assert!(allowances.spend("a", "activate", now).is_err());
-        assert_eq!(allowances.spend("a", "drain", now), Ok(()));
-        assert_eq!(allowances.spend("a", "attest", now + QUOTES.every), Ok(()));
+        assert!(!allowances.spend("a", "activate", now));
+        assert!(allowances.spend("a", "drain", now));
+        assert!(allowances.spend("a", "attest", now + QUOTES.every));
     }
 
     proptest! {

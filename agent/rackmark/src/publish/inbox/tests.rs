@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, RwLock};
 
 use bytes::Bytes;
-use rackmark_feed::{Body, Frame, SigningKey, seal_downlink};
+use rackmark_feed::{Body, Frame, IdentityClass, ReplyOutcome, SigningKey, seal_downlink};
 use tokio::sync::Notify;
 
 use super::*;
@@ -17,10 +17,12 @@ use crate::sampling::roster::Roster;
 struct Notes(Mutex<Vec<(String, String)>>);
 
 impl Carrier for Notes {
-    fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), String> {
+    fn carry_out(&self, verb: &Verb, consumer: &str) -> Result<(), Refused> {
         self.0.lock().expect("notes").push((verb.name().to_owned(), consumer.to_owned()));
         match verb {
-            Verb::Drain { reason, .. } => Err(format!("asks for {reason}").repeat(200)),
+            Verb::Drain { reason, .. } => {
+                Err(Refused::new(Refusal::NotPossible, format!("asks for {reason}").repeat(200)))
+            }
             _ => Ok(()),
         }
     }
@@ -31,6 +33,7 @@ struct Bench {
     notes: Arc<Notes>,
     asked: mpsc::Receiver<Ask>,
     begun: mpsc::Receiver<Begun>,
+    counts: CommandCounts,
     outbox: Outbox,
     sent: u8,
     _state: tempfile::TempDir,
@@ -66,15 +69,17 @@ impl Bench {
         let feed = SharedFeed::new(Feed::begin(session, None, config.clone(), state, machine));
         let roster: SharedRoster = Arc::new(RwLock::new(Roster::default()));
         let notes = Arc::new(Notes::default());
+        let counts = CommandCounts::default();
         let (asks, asked) = mpsc::channel(4);
         let (epochs, begun) = mpsc::channel(4);
-        let doors = Doors { carrier: notes.clone(), asks, epochs };
+        let doors = Doors { carrier: notes.clone(), asks, epochs, counts: counts.clone() };
         let inbox = Inbox::new(config, opened.spool, outbox.clone(), feed, roster, SpoolEpoch(7), doors);
         Self {
             inbox,
             notes,
             asked,
             begun,
+            counts,
             outbox,
             sent: 0,
             _state: folder,
@@ -85,10 +90,28 @@ impl Bench {
 
     /// Sends a verb as `consumer`, signed by `signer`; what the node answers.
     fn send(&mut self, consumer: &str, signer: &str, verb: Verb) -> Option<Reply> {
+        let (topic, payload) = self.sealed(consumer, signer, verb, |_| {});
+        self.deliver(topic, consumer, payload)
+    }
+
+    /// The name of the refusal of a command of olga's that `change` made another one.
+    fn refusal(&mut self, verb: Verb, change: impl FnOnce(&mut Command)) -> Option<Refusal> {
+        let (topic, payload) = self.sealed("olga", "olga", verb, change);
+        self.deliver(topic, "olga", payload)?.refusal()
+    }
+
+    /// A signed command on the topic of `verb`.
+    fn sealed(
+        &mut self,
+        consumer: &str,
+        signer: &str,
+        verb: Verb,
+        change: impl FnOnce(&mut Command),
+    ) -> (String, Vec<u8>) {
         self.sent += 1;
         let (node, session) = self.inbox.addressee();
         let topic = topic::command("test", "node", verb.name()).expect("topic");
-        let command = Command {
+        let mut command = Command {
             node,
             session,
             consumer: consumer.to_owned(),
@@ -97,12 +120,13 @@ impl Bench {
             verb,
             extensions: Vec::new(),
         };
-        let payload = seal_downlink(&DownlinkBody::Command(command), &key(signer)).expect("sealed");
-        self.deliver(topic, consumer, payload)
+        change(&mut command);
+        (topic, seal_downlink(&DownlinkBody::Command(command), &key(signer)).expect("sealed"))
     }
 
     fn deliver(&mut self, topic: String, consumer: &str, payload: Vec<u8>) -> Option<Reply> {
-        let before = self.outbox.replies().len();
+        // As if they had been sent: only so many wait.
+        self.outbox.forget_replies();
         self.inbox.take(&Incoming {
             topic,
             payload: Bytes::from(payload),
@@ -110,7 +134,7 @@ impl Bench {
             correlation_data: None,
         });
         let replies = self.outbox.replies();
-        let reply = replies.get(before)?;
+        let reply = replies.first()?;
         match Frame::parse(&reply.payload).and_then(|frame| frame.body()) {
             Ok(Body::Reply(reply)) => Some(reply),
             other => panic!("not a reply: {other:?}"),
@@ -207,17 +231,7 @@ fn another_key_gets_no_answer_and_the_refused_take_no_room() {
 #[test]
 fn a_verb_on_the_topic_of_another_is_refused() {
     let mut bench = Bench::new();
-    let (node, session) = bench.inbox.addressee();
-    let command = Command {
-        node,
-        session,
-        consumer: "olga".into(),
-        expires_unix_ms: clock::unix_ms() + 60_000,
-        nonce: [9; 16],
-        verb: Verb::Pause { gpu: None, for_ms: 1 },
-        extensions: Vec::new(),
-    };
-    let payload = seal_downlink(&DownlinkBody::Command(command), &key("olga")).expect("sealed");
+    let (_, payload) = bench.sealed("olga", "olga", Verb::Pause { gpu: None, for_ms: 1 }, |_| {});
     let topic = topic::command("test", "node", "lease_end").expect("topic");
     let reply = bench.deliver(topic, "olga", payload).expect("an answer");
     assert_eq!(reply.outcome, ReplyOutcome::Refused);
@@ -286,6 +300,75 @@ fn attack_flood_of_commands() {
     assert!((31..60).contains(&answers), "{answers}");
     assert!(bench.carried_out().len() < 60);
     assert!(bench.send("lea", "lea", Verb::LeaseEnd { lease: "l".into() }).is_some(), "others go on");
+}
+
+/// Every way to be refused has its name; what the attester refuses, it names itself.
+#[test]
+fn every_refusal_has_a_name() {
+    let mut bench = Bench::new();
+    let resume = || Verb::Resume { gpu: None };
+    let resend = |epoch, from_seq, to_seq| Verb::Resend {
+        stream: Stream::Event,
+        epoch: SpoolEpoch(epoch),
+        from_seq,
+        to_seq,
+    };
+    let other_node = NodeId::from_parts(IdentityClass::Software, [9; 32]);
+    let mut seen = vec![
+        bench.refusal(resume(), |command| command.node = other_node),
+        bench.refusal(resume(), |command| command.session = SessionId([9; 16])),
+        bench.refusal(resume(), |command| command.expires_unix_ms = clock::unix_ms()),
+        bench.refusal(resume(), |command| command.expires_unix_ms = clock::unix_ms() + 600_000),
+        bench.refusal(resend(7, 5, 4), |_| {}),
+        bench.refusal(Verb::Unrecognised { code: 999, payload: Vec::new() }, |_| {}),
+        bench.refusal(resume(), |command| command.verb = Verb::Undrain { gpu: None }),
+        bench.send("bob", "bob", resume()).and_then(|reply| reply.refusal()),
+    ];
+    assert_eq!(bench.refusal(resume(), |command| command.nonce = [200; 16]), None, "accepted");
+    seen.push(bench.refusal(resume(), |command| command.nonce = [200; 16]));
+    // The attester has room for four.
+    let busy = (0..5).find_map(|_| bench.refusal(Verb::Fetch { digest: [0; 32] }, |_| {}));
+    seen.push(busy);
+    seen.push(bench.refusal(Verb::Drain { gpu: None, reason: "an update".into() }, |_| {}));
+    seen.push(bench.refusal(resend(8, 0, 1), |_| {}));
+    seen.push((0..100).find_map(|_| bench.refusal(resume(), |_| {})));
+    let mut seen: Vec<Refusal> = seen.into_iter().map(|refusal| refusal.expect("a name")).collect();
+    seen.sort_by_key(|refusal| refusal.code());
+    let by_the_attester = [Refusal::NoTpm, Refusal::TpmFailed];
+    let all: Vec<Refusal> =
+        Refusal::ALL.iter().copied().filter(|refusal| !by_the_attester.contains(refusal)).collect();
+    assert_eq!(seen, all);
+    let counted = bench.counts.snapshot();
+    for refusal in all {
+        assert!(counted.iter().any(|(_, outcome, _)| *outcome == refusal.name()), "{refusal}: {counted:?}");
+    }
+    assert!(counted.contains(&("unrecognised", "unknown_verb", 1)), "{counted:?}");
+}
+
+/// Somebody who hears the broker plays what olga sent again and again, in this session and from the one before.
+#[test]
+fn attack_replayed_commands_do_not_use_up_an_allowance() {
+    let mut bench = Bench::new();
+    let resume = || Verb::Resume { gpu: None };
+    let (topic, taken) = bench.sealed("olga", "olga", resume(), |_| {});
+    assert!(bench.deliver(topic.clone(), "olga", taken.clone()).is_some());
+    let (_, expired) = bench.sealed("olga", "olga", resume(), |command| command.expires_unix_ms = 1);
+    let (_, of_before) =
+        bench.sealed("olga", "olga", resume(), |command| command.session = SessionId([9; 16]));
+    let mut answers = 0;
+    for _ in 0..200 {
+        for payload in [&taken, &expired, &of_before] {
+            answers += u32::from(bench.deliver(topic.clone(), "olga", payload.clone()).is_some());
+        }
+    }
+    // The bucket of refusals, and what a slow machine refilled meanwhile.
+    assert!((30..60).contains(&answers), "{answers}");
+    assert_eq!(bench.carried_out().len(), 1);
+    // All that olga may send at once is still there; the first command may have been refilled.
+    for _ in 0..29 {
+        let reply = bench.send("olga", "olga", resume()).expect("an answer");
+        assert_eq!(reply.outcome, ReplyOutcome::Accepted, "{}", reply.reason);
+    }
 }
 
 fn epoch(value: u8, issued_unix_ms: u64, expires_unix_ms: u64) -> rackmark_feed::Epoch {

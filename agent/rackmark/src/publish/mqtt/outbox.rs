@@ -113,7 +113,7 @@ impl Outbox {
     }
 
     /// What is left of earlier connections and concerns none after it.
-    pub(super) fn forget_replies(&self) {
+    pub(in crate::publish) fn forget_replies(&self) {
         self.lock().replies.clear();
     }
 }
