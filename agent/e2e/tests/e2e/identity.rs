@@ -46,7 +46,7 @@ impl Stranger {
     }
 
     /// Believes in the maker of a TPM.
-    fn trust(&self, chip: &Chip) -> Outcome<()> {
+    pub(crate) fn trust(&self, chip: &Chip) -> Outcome<()> {
         let trust = self.folder.path().join("trust/tpm");
         fs::create_dir_all(trust.join("roots"))?;
         fs::create_dir_all(trust.join("issuers"))?;
