@@ -109,9 +109,19 @@ fn attack_succession_for_another_node() {
     assert_eq!(said(&report), [(Outcome::Contradicted, Reason::SuccessionMismatch)]);
     assert!(report.successions.is_empty() && report.observation.is_none());
     // With a step of its own behind it the row leads here, and is worth as much as its worst step.
-    let report = judged(&thief.shows(&[good, own], None));
+    let report = judged(&thief.shows(&[good.clone(), own.clone()], None));
     assert_eq!(said(&report), [(Outcome::NotEstablished, Reason::OperatorUntrusted); 2]);
     assert!(report.successions.is_empty());
+    // Nor is a good step between two of its own worth anything.
+    let first = step(&Machine::new(7), &old, &SigningKey::from_seed(&[6; 32]));
+    let report = judged(&thief.shows(&[first.clone(), good.clone(), own], None));
+    assert_eq!(said(&report), [(Outcome::NotEstablished, Reason::OperatorUntrusted); 3]);
+    assert!(report.successions.is_empty());
+    // What comes after the last step of a stranger counts.
+    let report = judged(&new.shows(&[first, good.clone()], None));
+    let not_shown = (Outcome::NotEstablished, Reason::OperatorUntrusted);
+    assert_eq!(said(&report), [not_shown, (Outcome::Verified, Reason::Succeeded)]);
+    assert_eq!(report.successions, [good]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::process::wait_for;
 use rackmark_e2e::sim::Sim;
+use rackmark_e2e::swtpm::{Certified, Chip, Swtpm};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -41,7 +42,8 @@ fn flags(document: &Json) -> Vec<&str> {
 /// An operator's record as a file.
 fn succeed(old: &str, new: &str, key: &Path, out: &Path) -> Outcome<()> {
     let (key, out) = (key.display().to_string(), out.display().to_string());
-    let mut arguments = vec!["key", "succeed", "--old", old, "--new", new, "--reason", "reimage"];
+    let reason = if new.starts_with("tpm:") { "tpm" } else { "reimage" };
+    let mut arguments = vec!["key", "succeed", "--old", old, "--new", new, "--reason", reason];
     arguments.extend(["--ticket", "OPS-7", "--key", &key, "--out", &out]);
     let made = rackmark(&arguments)?;
     assert!(made.status.success(), "{}", said(&made));
@@ -139,5 +141,48 @@ fn people_look_at_memory(stranger: &Stranger, old: &str, new: &str) -> Outcome<(
     assert_eq!(listed, serde_json::json!({ "nodes": [], "superseded": [] }));
     let elsewhere = rackmark(&["feed", "memory", "list", "--memory", &stranger.path("mistyped")])?;
     assert_eq!(elsewhere.status.code(), Some(64));
+    Ok(())
+}
+
+/// From a software key to the TPM's identity, which is of another class: the history goes with it, the label is the
+/// TPM's own.
+#[test]
+fn a_node_that_takes_the_identity_of_its_tpm_keeps_its_history() -> Outcome<()> {
+    let (chip, sim, broker) =
+        (Chip::manufacture(Certified::ByItsMaker)?, Sim::profile("h200", Some(1))?, Mosquitto::start()?);
+    let tpm = Swtpm::power(&chip)?;
+    let (stranger, folder) = (Stranger::new()?, TempDir::new()?);
+    stranger.trust(&chip)?;
+    let shared = |setup: Setup| {
+        setup
+            .broker(broker.port)
+            .line("attest", format!("succession_dir = {:?}", folder.path()))
+            .line("consumers", format!("allowed = [\"acme={}\"]", stranger.public))
+    };
+    let agent = Agent::sampling(&shared(Setup::on(&sim)))?;
+    let old = id(&agent)?;
+    let (_, first) = ask(&stranger, broker.port, &old)?;
+    assert_eq!(first["label"], "software-key", "{first:#}");
+
+    let with_tpm = shared(Setup::on(&sim).tpm(&tpm.tcti())).line("attest", "tpm = \"required\"");
+    let agent = agent.again(&with_tpm)?;
+    let new = id(&agent)?;
+    assert!(new.starts_with("tpm:"), "{new}");
+    let key = folder.path().join("operator.key");
+    let operator = rackmark(&["key", "make", "--private", &key.display().to_string()])?;
+    fs::write(stranger.path("trust/operators"), &operator.stdout)?;
+    succeed(&old, &new, &key, &folder.path().join("tpm.toml"))?;
+    let agent = agent.again(&with_tpm)?;
+    assert_eq!(id(&agent)?, new);
+    let (_, document) = wait_for("an answer with the succession", SOON, || {
+        let answer = ask(&stranger, broker.port, &new).ok()?;
+        (answer.1["successions"] != serde_json::json!([])).then_some(answer)
+    })?;
+    is(&document, "succession", "verified", "succeeded");
+    is(&document, "history", "verified", "history_fits");
+    assert_eq!(
+        (&document["label"], &document["successions"][0]["reason"]),
+        (&"tpm-hw".into(), &"tpm".into())
+    );
     Ok(())
 }

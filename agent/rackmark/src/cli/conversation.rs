@@ -273,7 +273,8 @@ impl Conversation {
                     continue;
                 }
             };
-            if accepted.header.stream == Stream::Session {
+            // A node that has just found a reader sends the records of its earlier sessions, too.
+            if accepted.header.stream == Stream::Session && !accepted.late {
                 self.node = accepted.header.node;
                 self.session = accepted.header.session;
                 self.record = publish.payload.clone();

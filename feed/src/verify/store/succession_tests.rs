@@ -87,6 +87,9 @@ fn an_id_has_one_successor_and_never_succeeds_itself() {
     assert_eq!(store.succeed(&node(1), &node(3)), Succeeded::Refused);
     assert_eq!(store.succeed(&node(2), &node(3)), Succeeded::Taken);
     assert_eq!(store.succeed(&node(3), &node(1)), Succeeded::Refused);
+    // Of ids that were never seen, too.
+    assert_eq!(store.succeed(&node(7), &node(8)), Succeeded::Taken);
+    assert_eq!(store.succeed(&node(8), &node(7)), Succeeded::Refused);
     assert_eq!(store.nodes().map(|known| known.node.to_owned()).collect::<Vec<_>>(), [node(3).to_string()]);
 }
 
