@@ -183,6 +183,40 @@ fn an_nvswitch_without_its_manager_and_a_process_in_the_driver_are_found() -> Ou
     Ok(())
 }
 
+/// Both are looked at where they are configured only.
+#[test]
+fn keys_and_hooks_that_others_may_change_are_found() -> Outcome<()> {
+    let site = TempDir::new()?;
+    let (keys, hooks) = (site.path().join("keys.d"), site.path().join("hooks.d"));
+    let hook = hooks.join("lease-end/10-wipe");
+    fs::create_dir_all(&keys)?;
+    fs::create_dir_all(hooks.join("lease-end"))?;
+    fs::write(&hook, "#!/bin/sh\n")?;
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    mode(&hook, 0o755)?;
+    for folder in [site.path(), &keys, &hooks, &hooks.join("lease-end")] {
+        mode(folder, 0o755)?;
+    }
+    let machine = Machine::new(|sim| {
+        Setup::on(sim)
+            .line("consumers", format!("keys_dir = {keys:?}"))
+            .line("hooks", format!("dir = {hooks:?}"))
+    })?;
+    let found = machine.findings()?;
+    assert_eq!(
+        (found.outcome("consumer keys"), found.outcome("hooks"), found.not_ok()),
+        ("ok", "ok", vec![]),
+        "{:?}",
+        found.all
+    );
+    mode(&keys, 0o777)?;
+    mode(&hook, 0o777)?;
+    let found = machine.findings()?;
+    assert_eq!(found.not_ok(), [("consumer keys", "wrong"), ("hooks", "wrong")]);
+    found.code_is_by_the_worst();
+    Ok(())
+}
+
 #[test]
 fn doctor_goes_on_past_failures() -> Outcome<()> {
     let machine = Machine::new(|sim| Setup::on(sim).broker(1))?;

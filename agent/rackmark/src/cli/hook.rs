@@ -18,7 +18,7 @@ use crate::control::verbs::Verb;
 use crate::exit::{Code, Failure};
 
 /// Each of nine events is looked at by a process of its own; a folder that hangs takes longer.
-const LIST_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(60);
 /// Hooks may take long, and others may run before them.
 const TEST_PATIENCE: Duration = Duration::from_secs(3600);
 /// Largest document of a test: a request to the agent has a limit.
@@ -103,16 +103,16 @@ fn input(path: &Path) -> Result<Map<String, Json>, Failure> {
     })
 }
 
-fn array<'a>(of: &'a Json, name: &str) -> &'a [Json] {
+pub(super) fn array<'a>(of: &'a Json, name: &str) -> &'a [Json] {
     of[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text(of: &Json, name: &str) -> String {
+pub(super) fn text(of: &Json, name: &str) -> String {
     of[name].as_str().unwrap_or("-").to_owned()
 }
 
 /// A file that somebody left there on purpose: a text, an editor's copy, a hook without permission to run.
-fn is_set_aside(file: &Json) -> bool {
+pub(super) fn is_set_aside(file: &Json) -> bool {
     matches!(file["reason"].as_str(), Some("name" | "not_executable"))
 }
 

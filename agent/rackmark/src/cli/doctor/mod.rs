@@ -9,8 +9,10 @@ mod endpoint;
 mod finding;
 mod gpus;
 mod holders;
+mod hooks;
 mod host;
 mod kernel_log;
+mod keys;
 mod progress;
 
 use std::net::{TcpStream, ToSocketAddrs};
@@ -89,6 +91,9 @@ fn checks(config: &Config) -> Vec<Finding> {
         progress.step("the BMC");
         findings.extend(bmc::check(settings));
     }
+    findings.extend(config.keys_dir.as_deref().map(keys::check));
+    progress.step("the hooks");
+    findings.extend(hooks::check(config));
     findings.push(host::state_dir(config));
     findings.push(host::state_disk(config));
     findings.push(host::clock(config, processes.services()));
