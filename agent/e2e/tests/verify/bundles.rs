@@ -69,16 +69,17 @@ fn attack_attestation_key_that_nobody_saw_in_the_tpm() -> Outcome<()> {
     assert_eq!(judge(&node, &good, &[node.verifier()]).label, Label::TpmUncertified);
     let seen = good.activations[0].clone();
     let stranger = SigningKey::from_seed(&[9; 32]);
+    let trusted = SigningKey::from_seed(&[8; 32]);
     let other_name = [&seen.attestation_key_name[..2], &[7; 32]].concat();
     let words = [
         vec![],
         vec![Activation::sign(seen.node, seen.attestation_key_name.clone(), NOW, &stranger)],
-        vec![Activation { attestation_key_name: other_name, ..seen.clone() }],
+        vec![Activation::sign(seen.node, other_name, NOW, &trusted)],
         vec![Activation { activated_unix_ms: 1, ..seen }],
     ];
     for activations in words {
         let bundle = Bundle { activations, ..good.clone() };
-        let report = judge(&node, &bundle, &[node.verifier()]);
+        let report = judge(&node, &bundle, &[node.verifier(), trusted.public()]);
         is(&report, Subject::AttestationKey, Result3::NotEstablished, Reason::NotActivated);
         assert_eq!(report.label, Label::Nothing);
     }
