@@ -120,16 +120,33 @@ lint: setup-test ## Format, clippy, documentation, dependencies
 	elif cargo deny fetch db >/dev/null 2>&1; then echo "advisories: findings above" >&2; exit 1; \
 	else echo "skipped: the advisory database cannot be fetched from here"; fi
 
+# Rust's library for this target comes with rustup or a distribution; clang compiles ring's C for it.
+WASM := wasm32-unknown-unknown
+
+.PHONY: wasm
+wasm: setup-build ## Build the verifier for browsers, where Rust's library for that is installed
+	@if ! [ -d "$$(rustc --print target-libdir --target $(WASM))" ]; then \
+	  echo "skipped: this toolchain has no library for $(WASM)"; \
+	elif ! command -v clang >/dev/null; then echo "skipped: clang is not on PATH"; \
+	else cargo build --release --package rackmark-feed --features verify,wasm-js --target $(WASM); fi
+
 # --- measurements ------------------------------------------------------------
 
 BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health bench-verify
 
 .PHONY: bench $(BENCHES)
-bench: $(BENCHES) ## Print every figure of SPECIFICATION.md, about 20 minutes
+bench: $(BENCHES) attacks ## Print every figure of SPECIFICATION.md, about 20 minutes
 
 $(BENCHES): bench-%: setup-test
 	@cargo build --release --quiet --workspace --bins --lib
 	@$(RELEASE)/rackmark-bench $*
+
+.PHONY: attacks
+attacks: setup-test ## Run every attack and count those that are refused
+	@cargo build --workspace --bins --lib --quiet
+	@report=$(CARGO_TARGET_DIR)/nextest/attacks/junit.xml; rm -f $$report; \
+	cargo nextest run --workspace --profile attacks --no-fail-fast -E 'test(attack_)' || failed=yes; \
+	$(PYTHON) agent/e2e/attacks.py $$report && [ -z "$${failed:-}" ]
 
 .PHONY: docs
 docs: ## Rewrite the generated references

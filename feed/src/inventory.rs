@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_refused() {
+    fn attack_truncated_inventory() {
         let bytes =
             Inventory::new(vec![fact("bios", "version", "1")], Vec::new()).to_bytes().expect("within limits");
         for end in 0..bytes.len() {

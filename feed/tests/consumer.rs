@@ -52,7 +52,7 @@ fn the_topic_must_be_the_streams() {
 
 /// A signed message of a node, put on the topic of another name.
 #[test]
-fn the_topic_must_have_the_sessions_names() {
+fn attack_message_under_the_name_of_another_node() {
     let node = Speaker::new(1, 2);
     let mut consumer = met(&node);
     let (_, payload) = node.event(0);
@@ -106,7 +106,7 @@ fn a_session_record_needs_the_identity_signature() {
 
 /// A valid claim under another identity key, with the first node's id.
 #[test]
-fn a_node_id_must_be_the_hash_of_its_identity_key() {
+fn attack_stolen_node_id() {
     let (node, thief) = (Speaker::new(1, 2), Speaker::new(3, 4));
     let mut claim = thief.claim(None);
     claim.node = node.id();
@@ -119,7 +119,7 @@ fn a_node_id_must_be_the_hash_of_its_identity_key() {
 }
 
 #[test]
-fn a_tpm_node_id_is_not_established_by_a_session_record() {
+fn attack_software_key_that_claims_a_tpm() {
     let node = Speaker::new(1, 2);
     let mut claim = node.claim(None);
     claim.node = NodeId::from_parts(IdentityClass::Tpm, [5; 32]);
@@ -143,7 +143,7 @@ fn a_record_with_a_name_that_breaks_the_rule_proves_nothing() {
 
 /// A true record of one node, in a frame that names another and is signed by the record's session key.
 #[test]
-fn a_record_speaks_only_for_the_node_in_its_header() {
+fn attack_session_record_of_another_node() {
     let node = Speaker::new(1, 2);
     let record = node.claim(None).sign(&node.identity).expect("own identity");
     let other = Speaker { identity: SigningKey::from_seed(&[3; 32]), ..Speaker::new(1, 2) };
@@ -187,7 +187,7 @@ fn a_status_speaks_for_its_own_session() {
 // --- names
 
 #[test]
-fn a_name_belongs_to_the_first_node_that_proves_itself() {
+fn attack_stolen_name() {
     let (node, thief) = (Speaker::new(1, 2), Speaker::new(3, 4));
     let mut consumer = met(&node);
     let bound = node.id();
@@ -264,7 +264,7 @@ fn a_later_session_may_bring_a_new_name_and_frees_the_old_one() {
 // --- sequence numbers
 
 #[test]
-fn each_message_counts_once() {
+fn attack_replayed_message() {
     let node = Speaker::new(1, 2);
     let mut consumer = met(&node);
     give(&mut consumer, &node.event(0)).expect("first");
@@ -278,7 +278,7 @@ fn each_message_counts_once() {
 }
 
 #[test]
-fn gaps_are_reported_and_can_be_filled() {
+fn attack_dropped_messages() {
     let node = Speaker::new(1, 2);
     let mut consumer = met(&node);
     assert!(give(&mut consumer, &node.event(3)).expect("joins late").gaps.is_empty());
@@ -305,7 +305,7 @@ fn what_lies_below_the_remembered_ranges_is_refused() {
 }
 
 #[test]
-fn of_a_level_only_the_newest_counts() {
+fn attack_reordered_levels() {
     let node = Speaker::new(1, 2);
     let mut consumer = met(&node);
     give(&mut consumer, &node.status(Some(4), NodeState::Online)).expect("status");

@@ -9,7 +9,7 @@ use rackmark_feed::*;
 use speaker::*;
 
 #[test]
-fn a_later_session_closes_the_earlier_ones_ranges() {
+fn attack_message_beyond_a_closed_session() {
     let (first, second) = (Speaker::new(1, 2), Speaker::new(1, 5));
     let mut consumer = met(&first);
     give(&mut consumer, &first.event(0)).expect("event");
@@ -28,7 +28,7 @@ fn a_later_session_closes_the_earlier_ones_ranges() {
 }
 
 #[test]
-fn levels_and_wills_of_an_earlier_session_are_ignored() {
+fn attack_level_and_will_of_an_earlier_session() {
     let (first, second) = (Speaker::new(1, 2), Speaker::new(1, 5));
     let mut consumer = met(&first);
     give(&mut consumer, &first.status(Some(3), NodeState::Online)).expect("status");
@@ -97,7 +97,7 @@ fn an_old_record_does_not_become_the_current_session() {
 
 /// Old records replayed: they come late, once, and push nothing out.
 #[test]
-fn replayed_records_change_nothing() {
+fn attack_replayed_session_records() {
     let mut consumer = Consumer::new(Settings { sessions_per_node: 2, ..Settings::default() });
     let speakers: Vec<Speaker> = (0..6).map(|n| Speaker::new(1, 100 + n)).collect();
     let records: Vec<Delivery> = (0..6)

@@ -35,6 +35,21 @@ pub struct Shown {
     pub chain: Vec<u8>,
 }
 
+/// What a node that lies says instead, with keys that are its own.
+pub struct Lie<'a> {
+    /// Of its claim, before its TPM signs that, and of the artefacts: inventory, boot log where there is one, then
+    /// report and chain of each device.
+    pub claim: &'a dyn Fn(&mut EvidenceClaim, &mut Vec<Vec<u8>>),
+    /// Of its evidence, before its session signs that.
+    pub evidence: &'a dyn Fn(&mut Evidence),
+}
+
+impl Default for Lie<'_> {
+    fn default() -> Self {
+        Self { claim: &|_, _| {}, evidence: &|_| {} }
+    }
+}
+
 /// A node that answers one question.
 pub struct Node {
     identity: SigningKey,
@@ -101,6 +116,14 @@ impl Node {
     /// # Errors
     /// Where a part is over a limit.
     pub fn bundle(&self, devices: &[Shown], versions: [&str; 2]) -> Outcome<Bundle> {
+        self.lying(devices, versions, &Lie::default())
+    }
+
+    /// The bundle of a node that lies.
+    ///
+    /// # Errors
+    /// Where a part is over a limit.
+    pub fn lying(&self, devices: &[Shown], versions: [&str; 2], lie: &Lie<'_>) -> Outcome<Bundle> {
         let mut bundle = Bundle::default();
         let mut part = |bytes: &[u8]| {
             bundle.artefacts.push(bytes.to_vec());
@@ -117,7 +140,7 @@ impl Node {
             chain: Some(part(&shown.chain)),
             reason: String::new(),
         });
-        let claim = EvidenceClaim {
+        let mut claim = EvidenceClaim {
             taken_unix_ms: NOW - 1_000,
             cause: EvidenceCause::Request,
             freshness: Freshness {
@@ -134,6 +157,7 @@ impl Node {
             devices: devices.collect(),
             previous: None,
         };
+        (lie.claim)(&mut claim, &mut bundle.artefacts);
         let mut tpm = None;
         if let (Some(keys), Some((_, first))) = (&self.tpm, log) {
             tpm = Some(keys.evidence(&claim.qualifying_data(&self.id()), first)?);
@@ -154,7 +178,8 @@ impl Node {
             extensions: Vec::new(),
         };
         bundle.session = self.seal(Body::Session(session.sign(&self.identity)?), Stream::Session, Some(1))?;
-        let evidence = Evidence { claim, tpm, extensions: Vec::new() };
+        let mut evidence = Evidence { claim, tpm, extensions: Vec::new() };
+        (lie.evidence)(&mut evidence);
         bundle.evidence = self.seal(Body::Evidence(evidence), Stream::Reply, None)?;
         Ok(bundle)
     }

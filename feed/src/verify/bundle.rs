@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_and_every_truncation_is_refused() {
+    fn attack_truncated_bundle() {
         let bytes = bundle().to_bytes();
         assert_eq!(BundleView::parse(&bytes), Ok(bundle().view()));
         for end in 0..bytes.len() {

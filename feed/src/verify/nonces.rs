@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_counts_once_for_its_node_in_time() {
+    fn attack_nonce_used_again() {
         let mut nonces = Nonces::default();
         let nonce = nonces.issue(random(1), node(1), 1_000).expect("fresh");
         assert_eq!(nonces.redeem(&nonce, &node(2), 2_000), Err(NonceError::OtherNode));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_repeats_itself_is_noticed() {
+    fn attack_constant_source_of_nonces() {
         let mut nonces = Nonces::default();
         nonces.issue(random(1), node(1), 0).expect("fresh");
         assert_eq!(nonces.issue(random(1), node(2), 1), Err(NonceError::Repeated));

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_and_any_byte_more_is_refused() {
+    fn attack_truncated_report() {
         let bytes = report();
         for end in 0..bytes.len() {
             // What remains of the signature of P-384 may be one of P-256; it is not taken for a key of P-384.

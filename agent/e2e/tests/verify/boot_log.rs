@@ -62,7 +62,7 @@ fn every_bank_of_every_machine_replays_to_what_its_registers_had() -> Outcome<()
 }
 
 #[test]
-fn every_truncation_of_a_real_log_is_refused_or_shorter() -> Outcome<()> {
+fn attack_truncated_event_log() -> Outcome<()> {
     let Some(folder) = vectors() else { return Ok(()) };
     for entry in std::fs::read_dir(folder)?
         .flatten()

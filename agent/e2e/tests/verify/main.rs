@@ -2,6 +2,7 @@
 //! machines, a device's certificates.
 
 mod boot_log;
+mod bundles;
 mod devices;
 mod limits;
 mod samples;

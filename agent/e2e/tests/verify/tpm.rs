@@ -224,7 +224,7 @@ fn attack_flipped_bits_and_truncations() -> Outcome<()> {
 
 /// The key of the evidence is another TPM's: no credential for the claimed TPM opens it.
 #[test]
-fn a_credential_opens_in_the_one_tpm_for_the_one_key() -> Outcome<()> {
+fn attack_attestation_key_of_another_tpm() -> Outcome<()> {
     let random = SystemRandom::new();
     let chip = Chip::manufacture(Certified::ByNobody)?;
     let other_chip = Chip::manufacture(Certified::ByNobody)?;

@@ -90,8 +90,8 @@ impl Bench {
 
     /// Sends a verb as `consumer`, signed by `signer`; what the node answers.
     fn send(&mut self, consumer: &str, signer: &str, verb: Verb) -> Option<Reply> {
-        let (topic, payload) = self.sealed(consumer, signer, verb, |_| {});
-        self.deliver(topic, consumer, payload)
+        let command = self.command(consumer, verb);
+        self.give(command, signer)
     }
 
     /// The name of the refusal of a command of olga's that `change` made another one.
@@ -108,10 +108,17 @@ impl Bench {
         verb: Verb,
         change: impl FnOnce(&mut Command),
     ) -> (String, Vec<u8>) {
+        let topic = topic::command("test", "node", verb.name()).expect("topic");
+        let mut command = self.command(consumer, verb);
+        change(&mut command);
+        (topic, seal_downlink(&DownlinkBody::Command(command), &key(signer)).expect("sealed"))
+    }
+
+    /// A good command, with a nonce of its own.
+    fn command(&mut self, consumer: &str, verb: Verb) -> Command {
         self.sent += 1;
         let (node, session) = self.inbox.addressee();
-        let topic = topic::command("test", "node", verb.name()).expect("topic");
-        let mut command = Command {
+        Command {
             node,
             session,
             consumer: consumer.to_owned(),
@@ -119,9 +126,23 @@ impl Bench {
             nonce: [self.sent; 16],
             verb,
             extensions: Vec::new(),
-        };
-        change(&mut command);
-        (topic, seal_downlink(&DownlinkBody::Command(command), &key(signer)).expect("sealed"))
+        }
+    }
+
+    fn give(&mut self, command: Command, signer: &str) -> Option<Reply> {
+        let topic = topic::command("test", "node", command.verb.name()).expect("topic");
+        let consumer = command.consumer.clone();
+        let payload = seal_downlink(&DownlinkBody::Command(command), &key(signer)).expect("sealed");
+        self.deliver(topic, &consumer, payload)
+    }
+
+    /// The node refuses it with these words, and does nothing.
+    fn refuses(&mut self, command: Command, words: &str) {
+        let signer = command.consumer.clone();
+        let reply = self.give(command, &signer).expect("an answer");
+        assert_eq!(reply.outcome, ReplyOutcome::Refused);
+        assert!(reply.reason.contains(words), "{}", reply.reason);
+        assert_eq!(self.carried_out(), []);
     }
 
     fn deliver(&mut self, topic: String, consumer: &str, payload: Vec<u8>) -> Option<Reply> {
@@ -184,7 +205,7 @@ fn the_carriers_reason_is_told_as_far_as_it_fits() {
 }
 
 #[test]
-fn a_lessor_may_begin_and_end_leases_and_nothing_else() {
+fn attack_command_beyond_the_role_of_a_lessor() {
     let mut bench = Bench::new();
     for verb in verbs() {
         let reply = bench.send("lea", "lea", verb.clone()).expect("an answer");
@@ -199,7 +220,7 @@ fn a_lessor_may_begin_and_end_leases_and_nothing_else() {
 }
 
 #[test]
-fn who_is_only_allowed_may_ask_again_and_nothing_else() {
+fn attack_command_beyond_the_role_of_a_buyer() {
     let mut bench = Bench::new();
     for verb in verbs() {
         let reply = bench.send("bob", "bob", verb.clone()).expect("an answer");
@@ -214,7 +235,7 @@ fn who_is_only_allowed_may_ask_again_and_nothing_else() {
 
 /// A name without its key is nobody; who may not ask uses up no nonces.
 #[test]
-fn another_key_gets_no_answer_and_the_refused_take_no_room() {
+fn attack_command_signed_by_another_key() {
     let mut bench = Bench::new();
     assert_eq!(bench.send("olga", "bob", Verb::Resume { gpu: None }), None);
     assert_eq!(bench.send("stranger", "bob", Verb::Resume { gpu: None }), None);
@@ -227,9 +248,42 @@ fn another_key_gets_no_answer_and_the_refused_take_no_room() {
     assert_eq!((reply.outcome, bench.inbox.nonces.len()), (ReplyOutcome::Accepted, 1));
 }
 
+#[test]
+fn attack_expired_command() {
+    let mut bench = Bench::new();
+    let undrain = || Verb::Undrain { gpu: None };
+    let good = bench.command("olga", undrain());
+    let now = clock::unix_ms();
+    bench.refuses(Command { expires_unix_ms: now - 1, ..good }, "expired");
+    // One that would never expire could be kept for a better day.
+    let good = bench.command("olga", undrain());
+    bench.refuses(Command { expires_unix_ms: now + 24 * 3_600_000, ..good }, "expires");
+}
+
+#[test]
+fn attack_replayed_command() {
+    let mut bench = Bench::new();
+    let command = bench.command("olga", Verb::Resume { gpu: None });
+    let reply = bench.give(command.clone(), "olga").expect("an answer");
+    assert_eq!((reply.outcome, bench.carried_out().len()), (ReplyOutcome::Accepted, 1));
+    bench.refuses(command, "was carried out before");
+}
+
+/// A command to one node, put on the topic of another by whoever has the broker.
+#[test]
+fn attack_command_to_another_node() {
+    let mut bench = Bench::new();
+    let good = bench.command("olga", Verb::Undrain { gpu: None });
+    let node = NodeId::software(&key("another").public());
+    bench.refuses(Command { node, ..good }, "is for node");
+    // Of a session before this one: it was sent, held back and let go after a restart.
+    let good = bench.command("olga", Verb::Undrain { gpu: None });
+    bench.refuses(Command { session: SessionId([9; 16]), ..good }, "is for session");
+}
+
 /// A command counts on the topic of its verb only: brokers grant verbs by topic.
 #[test]
-fn a_verb_on_the_topic_of_another_is_refused() {
+fn attack_verb_on_the_topic_of_another() {
     let mut bench = Bench::new();
     let (_, payload) = bench.sealed("olga", "olga", Verb::Pause { gpu: None, for_ms: 1 }, |_| {});
     let topic = topic::command("test", "node", "lease_end").expect("topic");
@@ -382,7 +436,7 @@ fn epoch(value: u8, issued_unix_ms: u64, expires_unix_ms: u64) -> rackmark_feed:
 }
 
 #[test]
-fn an_epoch_counts_once_and_only_forward() {
+fn attack_replayed_epoch() {
     let mut bench = Bench::new();
     let now = clock::unix_ms();
     let mut begin = |of: &str, signer: &str, epoch: rackmark_feed::Epoch| {
