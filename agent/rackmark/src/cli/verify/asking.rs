@@ -181,9 +181,41 @@ async fn activate(
     };
     let verb = Verb::Activate { credential_blob: credential.blob, encrypted_secret: credential.secret };
     let reply = node.command(verb).await?;
+    Ok(opened(&reply, &secret).then_some(name))
+}
+
+/// The answer to this command shows this secret: one of another attempt does not.
+fn opened(reply: &Reply, secret: &[u8; 32]) -> bool {
     let proof = reply.extensions.iter().find(|extension| extension.tag == ACTIVATION);
-    let expected = activation_proof(&reply.nonce, &secret);
-    let opened =
-        reply.outcome == ReplyOutcome::Accepted && proof.is_some_and(|proof| proof.bytes == expected);
-    Ok(opened.then_some(name))
+    let expected = activation_proof(&reply.nonce, secret);
+    reply.outcome == ReplyOutcome::Accepted && proof.is_some_and(|proof| proof.bytes == expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use rackmark_feed::Extension;
+
+    use super::*;
+
+    /// What a node learned at an attempt before: the secret of that credential, and the proof that it sent.
+    #[test]
+    fn attack_credential_retried() {
+        let (secret, earlier) = ([7; 32], [6; 32]);
+        let reply = |nonce, outcome, proof: [u8; 32]| Reply {
+            nonce,
+            outcome,
+            reason: String::new(),
+            extensions: vec![Extension { tag: ACTIVATION, bytes: proof.to_vec() }],
+        };
+        let now = [2; 16];
+        let good = activation_proof(&now, &secret);
+        assert!(opened(&reply(now, ReplyOutcome::Accepted, good), &secret));
+        let of_another_secret = activation_proof(&now, &earlier);
+        assert!(!opened(&reply(now, ReplyOutcome::Accepted, of_another_secret), &secret));
+        let of_another_command = activation_proof(&[1; 16], &secret);
+        assert!(!opened(&reply(now, ReplyOutcome::Accepted, of_another_command), &secret));
+        assert!(!opened(&reply(now, ReplyOutcome::Refused, good), &secret));
+        let silent = Reply { extensions: Vec::new(), ..reply(now, ReplyOutcome::Accepted, good) };
+        assert!(!opened(&silent, &secret));
+    }
 }
