@@ -266,7 +266,7 @@ fn attack_replayed_command() {
     let command = bench.command("olga", Verb::Resume { gpu: None });
     let reply = bench.give(command.clone(), "olga").expect("an answer");
     assert_eq!((reply.outcome, bench.carried_out().len()), (ReplyOutcome::Accepted, 1));
-    bench.refuses(command, "was carried out before");
+    bench.refuses(command, "was taken before");
 }
 
 /// A command to one node, put on the topic of another by whoever has the broker.
