@@ -56,6 +56,7 @@ impl<M: Medium> Spool<M> {
             spool.clear("ledger", FILE_BYTES)?;
             spool.unsynced_folders.insert(String::new());
         }
+        let named = found.iter().filter_map(|found| found.segments.last()).map(|(first, _)| *first).max();
         let mut drafts = Vec::new();
         for (index, found) in found.into_iter().enumerate() {
             let entry = newest.as_ref().and_then(|(_, ledger)| {
@@ -68,18 +69,21 @@ impl<M: Medium> Spool<M> {
             }
             let trusted = if entry.is_some() { log.committed } else { u64::MAX };
             spool.take_segments(index, &found, trusted, now)?;
-            let log = &mut spool.logs[index];
-            if newest.is_none() && !created {
-                // The ledger is gone: nothing says how far this stream was.
+            if let Some(pieces) = spool.take_draft(index)? {
+                drafts.push((streams[index].id, pieces));
+            }
+        }
+        if newest.is_none() && !created {
+            // The ledger is gone: nothing says how far the streams were, and it may not be the first time. All pass over
+            // the same numbers each time, so what one of them shows of an earlier time holds for those that show nothing.
+            let furthest = spool.logs.iter().map(|log| log.next).chain(named).max().unwrap_or(0);
+            for log in &mut spool.logs {
                 let from = log.next;
                 log.acked.insert(0, log.segments.front().map_or(0, |segment| segment.first));
-                log.next += UNKNOWN + new_epoch % UNKNOWN_SPREAD;
+                log.next = furthest + UNKNOWN + new_epoch % UNKNOWN_SPREAD;
                 log.committed = log.next;
                 log.lose(from, log.next, LossCause::Damaged);
                 log.end = None;
-            }
-            if let Some(pieces) = spool.take_draft(index)? {
-                drafts.push((streams[index].id, pieces));
             }
         }
         spool.floors = true;

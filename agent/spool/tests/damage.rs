@@ -96,3 +96,41 @@ fn without_its_ledger_a_spool_goes_on_above_every_number() {
         world.check_whole();
     });
 }
+
+/// The second time a stream has lost its own files, too: only the others show how far numbers went the first time.
+#[test]
+fn without_its_ledger_twice_a_spool_still_goes_on_above_every_number() {
+    seeds(50, |seed| {
+        let mut world = filled(seed);
+        world.close();
+        world.medium.remove_file("ledger");
+        world.open();
+        world.declare();
+        for stream in STREAMS {
+            world.append(stream);
+        }
+        world.commit();
+        let before = |world: &World| {
+            STREAMS.map(|stream| world.spool.as_ref().expect("open").position(stream.id).next)
+        };
+        let first = before(&world);
+        world.close();
+        world.medium.remove_file("ledger");
+        let lost = STREAMS[world.random.below(STREAMS.len() as u64) as usize];
+        let of_lost = format!("{}/", lost.name);
+        for path in world.medium.files().into_iter().filter(|path| path.starts_with(&of_lost)) {
+            world.medium.remove_file(&path);
+        }
+        world.open();
+        let second = before(&world);
+        assert!(first.iter().zip(&second).all(|(before, now)| now > before), "{first:?} {second:?}");
+        world.check_positions();
+        // What the stream had is declared from its beginning to where it goes on.
+        let losses = world.spool.as_ref().expect("open").losses();
+        let of_lost = losses.iter().find(|loss| loss.stream == lost.id).expect("declared");
+        assert!(
+            of_lost.from_seq == 0 && of_lost.to_seq >= first.into_iter().max().unwrap_or(0),
+            "{of_lost:?}"
+        );
+    });
+}
