@@ -139,8 +139,11 @@ impl<M: Medium> Spool<M> {
             self.unsynced_folders.insert(self.logs[index].spec.name.to_owned());
             end = self.logs[index].find_end(&mut self.medium, trusted)?;
         }
-        let log = &mut self.logs[index];
         let written = end.map_or(0, |(next, _)| next);
+        if written > self.logs[index].committed {
+            self.make_durable(index)?;
+        }
+        let log = &mut self.logs[index];
         if written < log.committed {
             log.lose(written, log.committed, LossCause::Damaged);
             // The next record's number is not the one behind the last: a new segment says so.
@@ -161,6 +164,18 @@ impl<M: Medium> Spool<M> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the last segment once more, up to its end, for the commit that follows: whole records that a crash left
+    /// count from now on, and nobody knows whether they ever reached the medium.
+    fn make_durable(&mut self, index: usize) -> Result<(), SpoolError> {
+        let log = &self.logs[index];
+        let (Some(end), Some(last)) = (log.end, log.segments.back()) else { return Ok(()) };
+        let path = log.path(last.first);
+        let mut bytes = vec![0; usize::try_from(end).unwrap_or(0)];
+        let read = self.medium.read_at(&path, 0, &mut bytes).map_err(failed("read", &path))?;
+        bytes.truncate(read);
+        self.write(&path, 0, bytes)
     }
 
     /// When the newest record of each older segment was written: when the next segment was begun.

@@ -240,7 +240,7 @@ impl<M: Medium> Spool<M> {
         Ok(())
     }
 
-    fn write(&mut self, path: &str, offset: u64, bytes: Vec<u8>) -> Result<(), SpoolError> {
+    pub(crate) fn write(&mut self, path: &str, offset: u64, bytes: Vec<u8>) -> Result<(), SpoolError> {
         self.medium.write_at(path, offset, &bytes).map_err(failed("write", path))?;
         match self.unsynced.last_mut() {
             Some(last) if last.path == path && last.offset + last.bytes.len() as u64 == offset => {
