@@ -143,3 +143,27 @@ fn a_reload_takes_what_is_valid_and_refuses_what_is_not() -> Outcome<()> {
     assert!(rate > 3.0, "{rate} samples per second");
     Ok(())
 }
+
+#[test]
+fn what_consumers_do_is_passed_on_to_their_program_or_said_to_be_missing() -> Outcome<()> {
+    let folder = tempfile::TempDir::new()?;
+    for program in ["rackmark", "rackmark-consumer"] {
+        let alone = folder.path().join(program);
+        fs::copy(binary(program), &alone)?;
+        for command in ["verify", "feed", "ctl", "demo", "completions"] {
+            let output = Command::new(folder.path().join("rackmark"))
+                .args([command, "--help"])
+                .env("PATH", "/nowhere")
+                .output()?;
+            let text = String::from_utf8([output.stdout, output.stderr].concat())?;
+            if program == "rackmark" {
+                assert_eq!(output.status.code(), Some(69), "{command}: {text}");
+                assert!(text.contains("install it beside rackmark"), "{text}");
+            } else {
+                assert_eq!(output.status.code(), Some(0), "{command}: {text}");
+                assert!(text.contains(&format!("Usage: rackmark {command}")), "{text}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -11,7 +11,6 @@ use rackmark_feed::{NodeId, PublicKey, SigningKey, Succession, SuccessionReason,
 use serde_json::{Value as Json, json};
 
 use super::ConfigPath;
-use super::conversation::private_key;
 use super::one_shot::print;
 use super::table::{Cell, Tone, colour, render};
 use crate::attesting::successions::{self, reason};
@@ -107,6 +106,15 @@ pub struct SucceedOptions {
 fn reasons() -> impl TypedValueParser<Value = SuccessionReason> {
     PossibleValuesParser::new(SuccessionReason::ALL.iter().map(|reason| reason.name()))
         .try_map(|name| reason(&name).ok_or("is no reason"))
+}
+
+/// Reads a private key.
+pub fn private_key(path: &Path) -> Result<SigningKey, Failure> {
+    let der = fs::read(path)
+        .map_err(|error| Failure::new(Code::Usage, format!("cannot read key {}: {error}", path.display())))?;
+    SigningKey::from_pkcs8(&der).map_err(|error| {
+        Failure::new(Code::Usage, error).hint(format!("{} is no key of `rackmark key make`", path.display()))
+    })
 }
 
 pub fn run(command: KeyCommand) -> Result<Code, Failure> {

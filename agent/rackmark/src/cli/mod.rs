@@ -3,30 +3,24 @@
 
 mod check;
 mod check_config;
-mod completions;
 mod conditions;
-pub mod conversation;
-mod ctl;
-mod demo;
 mod doctor;
-mod duration;
+pub mod duration;
 mod explain;
-mod feed_tail;
 mod history;
 mod hook;
 mod inventory;
-mod key;
-mod one_shot;
+pub mod key;
+pub mod one_shot;
 mod operate;
+mod passed_on;
 mod pause;
 mod record;
 mod run;
 mod sample;
 mod status;
-mod subscriber;
-mod table;
+pub mod table;
 mod until;
-mod verify;
 
 use std::path::PathBuf;
 
@@ -37,13 +31,14 @@ use crate::exit::{Code, Failure};
 
 /// Health, utilisation and identity of the GPUs in this server.
 #[derive(Debug, Parser)]
-#[command(name = "rackmark", version, about, after_help = EXIT_CODES)]
+#[command(name = "rackmark", bin_name = "rackmark", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 checks found something to look at (check: draining), \
+/// What exit codes mean, for the end of every help.
+pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 checks found something to look at (check: draining), \
 2 checks found something wrong (check: unusable or not known), 64 usage or configuration, \
 69 something is not available (driver, GPU, broker, agent), 70 internal, 75 try again, 77 not allowed.";
 
@@ -61,7 +56,7 @@ impl ConfigPath {
     }
 
     /// The configuration; a file that was named must exist.
-    fn load(&self) -> Result<Config, Failure> {
+    pub fn load(&self) -> Result<Config, Failure> {
         let path = self.path();
         let loaded = match Config::load(&path) {
             Err(ConfigError::Read { source, .. })
@@ -89,7 +84,7 @@ enum Command {
     /// Run the agent (what the service does).
     Run(run::Options),
     /// Run the agent with a broker of its own and show what a consumer sees.
-    Demo(demo::Options),
+    Demo(passed_on::Rest),
     /// Read every GPU once, without a running agent.
     Sample(sample::Options),
     /// Show the GPUs of the running agent.
@@ -135,25 +130,13 @@ enum Command {
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Send a node a signed command over a broker.
-    Ctl(ctl::Options),
+    Ctl(passed_on::Rest),
     /// Judge a bundle of evidence: exit code 0 all is shown, 1 not all is, 2 something speaks against it.
-    Verify(verify::Options),
+    Verify(passed_on::Rest),
     /// Look at the feed.
-    #[command(subcommand)]
-    Feed(FeedCommand),
+    Feed(passed_on::Rest),
     /// Print completions for a shell.
-    Completions(completions::Options),
-}
-
-#[derive(Debug, Subcommand)]
-enum FeedCommand {
-    /// Print messages as they arrive, verified.
-    Tail(feed_tail::Options),
-    /// Ask a node what it is, and judge the answer; exit codes as of verify.
-    Verify(verify::LiveOptions),
-    /// Show what a verifier remembers, and forget by a person's decision.
-    #[command(subcommand)]
-    Memory(verify::MemoryCommand),
+    Completions(passed_on::Rest),
 }
 
 /// Carries out a command.
@@ -163,7 +146,7 @@ enum FeedCommand {
 pub fn run(arguments: Arguments) -> Result<Code, Failure> {
     match arguments.command {
         Command::Run(options) => run::run(&options),
-        Command::Demo(options) => demo::run(&options),
+        Command::Demo(rest) => passed_on::run("demo", rest),
         Command::Sample(options) => sample::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Check(options) => check::run(options),
@@ -187,11 +170,9 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Doctor(options) => doctor::run(&options),
         Command::Hook(command) => hook::run(command),
         Command::Key(command) => key::run(command),
-        Command::Ctl(options) => ctl::run(&options),
-        Command::Verify(options) => verify::run(&options),
-        Command::Feed(FeedCommand::Verify(options)) => verify::run_live(&options),
-        Command::Feed(FeedCommand::Memory(command)) => verify::run_memory(command),
-        Command::Feed(FeedCommand::Tail(options)) => feed_tail::run(&options),
-        Command::Completions(options) => completions::run(&options),
+        Command::Ctl(rest) => passed_on::run("ctl", rest),
+        Command::Verify(rest) => passed_on::run("verify", rest),
+        Command::Feed(rest) => passed_on::run("feed", rest),
+        Command::Completions(rest) => passed_on::run("completions", rest),
     }
 }

@@ -24,9 +24,9 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use self::identity::Identity;
 use self::view::View;
-use super::one_shot::{block_on, print};
 use super::subscriber::{Happening, Subscriber};
-use super::table::colour;
+use crate::cli::one_shot::{block_on, print};
+use crate::cli::table::colour;
 use crate::clock;
 use crate::exit::{Code, Failure};
 use crate::publish::mqtt::{Broker, Security};

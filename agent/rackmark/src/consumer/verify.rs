@@ -21,8 +21,8 @@ use self::remembered::Folder;
 pub use self::remembered::{MemoryCommand, run as run_memory};
 use self::trust::TrustStore;
 use super::conversation::{Conversation, Target};
-use super::one_shot::{block_on, print};
-use super::table::{Cell, Tone, colour, render};
+use crate::cli::one_shot::{block_on, print};
+use crate::cli::table::{Cell, Tone, colour, render};
 use crate::clock;
 use crate::exit::{Code, Failure};
 

@@ -1,7 +1,7 @@
 //! A consumer that speaks to one node over a broker: it hears who the node is, asks, and takes the answers.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,8 @@ use rumqttc::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::{AsyncClient, Event, EventLoop, IncomingPacketSizeLimit, MqttOptions, PublishOptions};
 use tokio::time::{Instant, timeout_at};
 
-use super::ConfigPath;
+use crate::cli::ConfigPath;
+use crate::cli::key::private_key;
 use crate::clock;
 use crate::config::BrokerAddress;
 use crate::exit::{Code, Failure};
@@ -76,15 +77,6 @@ pub fn broker(named: Option<&str>, config: &ConfigPath) -> Result<Broker, Failur
             Ok(address.broker(&config.broker_tls))
         }
     }
-}
-
-/// Reads a private key.
-pub fn private_key(path: &Path) -> Result<SigningKey, Failure> {
-    let der = std::fs::read(path)
-        .map_err(|error| Failure::new(Code::Usage, format!("cannot read key {}: {error}", path.display())))?;
-    SigningKey::from_pkcs8(&der).map_err(|error| {
-        Failure::new(Code::Usage, error).hint(format!("{} is no key of `rackmark key make`", path.display()))
-    })
 }
 
 /// 32 bytes that nobody can guess.

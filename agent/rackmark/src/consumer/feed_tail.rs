@@ -9,11 +9,11 @@ use rackmark_feed::consumer::{Accepted, Identity, Refusal, Settings};
 use rackmark_feed::{Body, Consumer, Frame, Topic, json};
 use serde_json::json as object;
 
-use super::ConfigPath;
 use super::conversation::broker;
-use super::one_shot::{block_on, print};
 use super::subscriber::{Happening, Message, Subscriber};
-use super::table::{Tone, colour, painted};
+use crate::cli::ConfigPath;
+use crate::cli::one_shot::{block_on, print};
+use crate::cli::table::{Tone, colour, painted};
 use crate::clock;
 use crate::exit::{Code, Failure, chain};
 

@@ -7,8 +7,8 @@ use rackmark_feed::{Refusal, ReplyOutcome, Stream, Verb};
 use serde_json::json;
 
 use super::conversation::{Conversation, Target};
-use super::duration;
-use super::one_shot::{block_on, print};
+use crate::cli::duration;
+use crate::cli::one_shot::{block_on, print};
 use crate::clock;
 use crate::exit::{Code, Failure};
 

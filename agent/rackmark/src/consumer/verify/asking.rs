@@ -14,8 +14,8 @@ use ring::rand::SystemRandom;
 
 use super::memory::Memory;
 use super::trust::TrustStore;
-use crate::cli::conversation::{Conversation, random};
 use crate::clock;
+use crate::consumer::conversation::{Conversation, random};
 use crate::exit::{Code, Failure};
 
 /// What came of it.
