@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rackmark_firmware_hooks::inventory::{
     Component, FIELDS, Given, Nvml, Roots, Tables, VALUE_BYTES_MAX, gather,
 };
+use rackmark_hardware::ethtool::card_driver;
 
 #[test]
 fn the_real_machine_is_described_twice_alike() {
@@ -15,7 +16,8 @@ fn the_real_machine_is_described_twice_alike() {
         boot_event_log: table("kernel/security/tpm0/binary_bios_measurements"),
     };
     let nvml = Nvml { answers: false, driver_version: None, gpus: &[] };
-    let given = Given { tables: &tables, nvml, nvml_library: None, redfish: Some(&[]), swaps: &[] };
+    let given =
+        Given { tables: &tables, nvml, nvml_library: None, redfish: Some(&[]), swaps: &[], card_driver };
     let began = std::time::Instant::now();
     let inventory = gather(&roots, &given);
     println!("{} facts in {:?}", inventory.facts.len(), began.elapsed());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use libfuzzer_sys::fuzz_target;
+use rackmark_hardware::ethtool::CardDriver;
 use rackmark_firmware_hooks::inventory::{
     FACTS_MAX, Given, Nvml, Roots, Tables, VALUE_BYTES_MAX, gather,
 };
@@ -30,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     let nowhere = PathBuf::from("/dev/null/none");
     let roots = Roots { sysfs: nowhere.clone(), proc: nowhere };
     let nvml = Nvml { answers: false, driver_version: None, gpus: &[] };
-    let given = Given { tables: &tables, nvml, nvml_library: None, redfish: None, swaps: &[] };
+    let given = Given { tables: &tables, nvml, nvml_library: None, redfish: None, swaps: &[], card_driver: |_| Ok(CardDriver::default()) };
     let inventory = gather(&roots, &given);
     assert!(inventory.facts.len() <= FACTS_MAX && inventory.facts.is_sorted_by(|one, next| one.key() < next.key()));
     for fact in &inventory.facts {

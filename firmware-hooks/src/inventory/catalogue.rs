@@ -43,6 +43,8 @@ sources! {
     Redfish = "Redfish, of the BMC",
     /// The file that NVML is.
     Library = "the library's file",
+    /// The driver of a network interface, which answers while the card is awake.
+    Ethtool = "ethtool's question to the driver",
     /// What people told the agent.
     Declared = "`rackmark swap`",
 }
@@ -230,6 +232,9 @@ fields! {
         "numa_node", "number", "class/net/*/device/numa_node", "The memory that is nearest.";
         "speed_mbps", "Mbit/s", "class/net/*/speed", "Speed of the link; none while it is down.";
         "nearest_gpus", "PCI addresses", "class/net/*/device", "GPUs with the shortest way on the PCI bus.";
+    }
+    Nic Ethtool {
+        "firmware_version", "text", "`ETHTOOL_GDRVINFO`, `fw_version`", "Its firmware, as its driver writes it.";
     }
     Rdma Sysfs {
         "name", "text", "class/infiniband/*", "Name of the device.";

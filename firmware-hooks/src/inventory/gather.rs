@@ -1,7 +1,9 @@
 //! Puts together what all readers find.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rackmark_hardware::ethtool::CardDriver;
 use rackmark_model::PciAddress;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,8 @@ pub struct Given<'a> {
     pub redfish: Option<&'a [Fact]>,
     /// Cards that somebody said were taken out.
     pub swaps: &'a [DeclaredSwap],
+    /// What the driver of a network interface says; it does no I/O where the tree is not that of this machine.
+    pub card_driver: fn(&str) -> io::Result<CardDriver>,
 }
 
 /// What a machine is.
@@ -124,7 +128,9 @@ pub fn gather(roots: &Roots, given: &Given<'_>) -> Inventory {
 
     let devices = pci::devices(sysfs);
     pci::read(sysfs, &devices, &mut facts);
-    nic::read(sysfs, &devices, &mut facts);
+    for silent in nic::read(sysfs, &devices, given.card_driver, &mut facts) {
+        hidden(Source::Ethtool, Some(silent));
+    }
     rdma::read(sysfs, &devices, &mut facts);
     let asleep: Vec<PciAddress> =
         devices.iter().filter(|device| device.suspended).map(|device| device.address).collect();
@@ -228,6 +234,7 @@ mod tests {
                     nvml_library: Some(&library),
                     redfish: self.redfish.as_deref(),
                     swaps: &[],
+                    card_driver: |_| Ok(CardDriver::default()),
                 },
             )
         }

@@ -1,6 +1,9 @@
 //! Network interfaces of PCI devices.
 
+use std::io;
 use std::path::Path;
+
+use rackmark_hardware::ethtool::CardDriver;
 
 use super::fact::{Component, Facts, Names};
 use super::file;
@@ -9,7 +12,14 @@ use super::pci::{PciDevice, nearest_gpus, numa_node, of_folder, sysfs_name};
 /// `NET_ADDR_PERM`: the address is the one that the card was made with.
 const PERMANENT: &str = "0";
 
-pub(super) fn read(sysfs_root: &Path, devices: &[PciDevice], facts: &mut Facts) {
+/// Returns the instances whose driver did not answer.
+pub(super) fn read(
+    sysfs_root: &Path,
+    devices: &[PciDevice],
+    card_driver: fn(&str) -> io::Result<CardDriver>,
+    facts: &mut Facts,
+) -> Vec<String> {
+    let mut silent = Vec::new();
     let class = sysfs_root.join("class/net");
     let mut taken = Names::default();
     for name in file::names(&class) {
@@ -34,7 +44,12 @@ pub(super) fn read(sysfs_root: &Path, devices: &[PciDevice], facts: &mut Facts) 
         put("numa_node", numa_node(&device));
         put("speed_mbps", text("speed").filter(|speed| speed.parse::<u32>().is_ok_and(|speed| speed > 0)));
         put("nearest_gpus", nearest_gpus(address, devices));
+        match card_driver(&name) {
+            Ok(said) => put("firmware_version", said.firmware_version),
+            Err(_) => silent.push(instance),
+        }
     }
+    silent
 }
 
 #[cfg(test)]
@@ -69,11 +84,20 @@ mod tests {
         tree.link(&format!("{virtual_function}/physfn"), "../0000:1a:00.0");
         interface("ens1f0v0", &virtual_function);
         let mut facts = Facts::default();
-        read(tree.path(), &pci::devices(tree.path()), &mut facts);
+        let says = |name: &str| match name {
+            "ens1f0" => Ok(CardDriver {
+                name: "mlx5_core".to_owned(),
+                firmware_version: Some("28.39.3560 (MT_0000000838)".to_owned()),
+            }),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        let silent = read(tree.path(), &pci::devices(tree.path()), says, &mut facts);
+        assert_eq!(silent, ["0000:1a:00.0/1"]);
         assert_eq!(
             shown(facts),
             [
                 "nic 0000:1a:00.0 driver=mlx5_core",
+                "nic 0000:1a:00.0 firmware_version=28.39.3560 (MT_0000000838)",
                 "nic 0000:1a:00.0 mac=b8:3f:d2:00:00:01",
                 "nic 0000:1a:00.0 name=ens1f0",
                 "nic 0000:1a:00.0 nearest_gpus=0000:18:00.0",

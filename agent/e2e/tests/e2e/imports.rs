@@ -155,6 +155,8 @@ fn every_crate_inherits_the_lints_and_unsafe_stays_behind_its_walls() -> Outcome
                     folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
                     let allows = std::fs::read_to_string(&path)?.contains("allow(unsafe_code");
+                    // The one module of calls into the kernel that have no safe wrapper.
+                    let walled = walled || path.ends_with("agent/hardware/src/ethtool.rs");
                     assert!(walled || !allows, "{} allows unsafe code", path.display());
                 }
             }

@@ -1,11 +1,12 @@
 //! One look at the machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rackmark_firmware_hooks::inventory::{
     DeclaredSwap, Fact, Given, Inventory, Listed, Nvml, NvmlGpu, Roots, Tables, gather,
 };
+use rackmark_hardware::ethtool::{CardDriver, card_driver};
 use rackmark_model::readings::Inventory as Readings;
 use rackmark_model::{NoData, PciAddress};
 
@@ -63,6 +64,12 @@ impl Look {
             nvml_library: self.library.as_deref(),
             redfish: self.redfish.as_deref(),
             swaps: &self.swaps,
+            // The interfaces of another tree are none of this machine's.
+            card_driver: if self.roots.sysfs == Path::new("/sys") {
+                card_driver
+            } else {
+                |_| Ok(CardDriver::default())
+            },
         };
         gather(&self.roots, &given)
     }
