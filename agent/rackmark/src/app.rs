@@ -138,6 +138,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         mqtt: stats,
         spool: spool.clone(),
         node_id: node_id.clone(),
+        attesting: delivery.is_some().then(|| attesting_counts.clone()),
         successions,
         people: announcer.clone(),
         hooks: hooks.clone(),

@@ -100,11 +100,21 @@ fn a_tpm_that_nobody_vouches_for_is_labelled_so() -> Outcome<()> {
     let setup = setup(&sim, broker.port, folder.path())
         .tpm(&tpm.tcti())
         .line("consumers", format!("allowed = [\"acme={}\"]", stranger.public));
-    let _agent = Agent::sampling(&setup)?;
+    let agent = Agent::sampling(&setup)?;
     let (_, document) = stranger.ask(broker.port, "memory", &[])?;
     assert_eq!(document["label"], "tpm-uncertified", "{document:#}");
     is(&document, "endorsement_key", "not_established", "no_certificate");
     is(&document, "attestation_key", "verified", "activated");
+
+    let output = Command::new(binary("rackmark"))
+        .args(["doctor", "--json", "--config"])
+        .arg(agent.config())
+        .output()?;
+    let findings: Json = serde_json::from_slice(&output.stdout)?;
+    let findings = findings.as_array().ok_or("findings")?;
+    let identity = findings.iter().find(|finding| finding["check"] == "identity").ok_or("identity")?;
+    assert_eq!(identity["outcome"], "odd", "{identity}");
+    assert!(identity["found"].as_str().is_some_and(|words| words.contains("no certificate")), "{identity}");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rackmark_feed::EvidenceCause;
-use rackmark_model::tpm::TpmFault;
+use rackmark_model::tpm::{TpmFault, TpmKeys};
 
 use super::tpm_link::{REASONS, TpmLinkError};
 
@@ -26,6 +26,10 @@ pub struct TpmFigures {
     pub up: Option<bool>,
     /// It said that it refuses keys with passwords for a time.
     pub lockout: bool,
+    /// Maker and firmware, as it says them, and whether it has a certificate; absent until it was opened.
+    pub described: Option<(String, bool)>,
+    /// Why the newest order failed, of [`REASONS`]; absent where it did not.
+    pub trouble: Option<&'static str>,
     /// Orders that failed, by the place in [`REASONS`].
     pub failures: [u64; REASONS.len()],
     /// How long the newest quote took in the TPM, milliseconds.
@@ -75,20 +79,26 @@ impl Counts {
             let tpm = figures.tpm.get_or_insert_default();
             let Err(error) = result else {
                 tpm.up = Some(true);
+                tpm.trouble = None;
                 return;
             };
             if let Some(at) = REASONS.iter().position(|reason| *reason == error.reason()) {
                 tpm.failures[at] += 1;
             }
+            tpm.trouble = Some(error.reason());
             let fault = error.fault();
             tpm.up = Some(fault == Some(TpmFault::WrongCredential));
             tpm.lockout |= fault == Some(TpmFault::Lockout);
         });
     }
 
-    /// What the TPM said of its lockout when it was opened.
-    pub(super) fn lockout(&self, in_lockout: bool) {
-        self.change(|figures| figures.tpm.get_or_insert_default().lockout = in_lockout);
+    /// What the TPM said of itself when it was opened.
+    pub(super) fn opened(&self, keys: &TpmKeys) {
+        self.change(|figures| {
+            let tpm = figures.tpm.get_or_insert_default();
+            tpm.lockout = keys.in_lockout;
+            tpm.described = Some((keys.description.clone(), keys.certificate.is_some()));
+        });
     }
 
     /// A quote was made in so many milliseconds.
@@ -100,6 +110,8 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use rackmark_model::tpm::KeptKey;
 
     use super::*;
 
@@ -115,8 +127,18 @@ mod tests {
         counts.tpm(&Err::<(), _>(TpmLinkError::Late(Duration::ZERO)));
         assert!(tpm().lockout, "silence says nothing about it");
         counts.tpm(&Ok(()));
-        counts.lockout(false);
+        assert_eq!(tpm().trouble, None);
+        counts.opened(&TpmKeys {
+            endorsement: Vec::new(),
+            certificate: None,
+            attestation: Vec::new(),
+            kept: KeptKey { public: Vec::new(), private: Vec::new() },
+            is_new: false,
+            description: "maker 1.2".to_owned(),
+            in_lockout: false,
+        });
         assert_eq!((tpm().up, tpm().lockout), (Some(true), false));
+        assert_eq!(tpm().described, Some(("maker 1.2".to_owned(), false)));
         counts.tpm(&refused(TpmFault::WrongCredential));
         assert_eq!(tpm().up, Some(true), "that is about who asks");
         let failed: Vec<_> =

@@ -22,7 +22,7 @@ pub use changes::{Changes, Noticing};
 #[cfg(test)]
 pub use counts::TpmFigures;
 pub use counts::{Counts, Figures};
-pub use identity::decide;
+pub use identity::{decide, is_there};
 pub use making::Speaker;
 pub use task::{Attester, Begun, Sources};
 pub use tpm_link::REASONS;

@@ -322,7 +322,7 @@ impl Attester {
         let opened = link.open(state.attestation_key()).await;
         self.sources.counts.tpm(&opened);
         let opened = opened?;
-        self.sources.counts.lockout(opened.in_lockout);
+        self.sources.counts.opened(&opened);
         let found = node_of(&opened.endorsement);
         if found != self.speaker.node {
             return Err(another(state, &found));

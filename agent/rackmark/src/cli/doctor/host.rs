@@ -127,22 +127,6 @@ fn judge_clock(now_unix_ms: u64, state: ClockState) -> Finding {
     }
 }
 
-pub(super) fn tpm(dev_root: &Path) -> Finding {
-    let check = "TPM";
-    let path = dev_root.join("tpmrm0");
-    match fs::metadata(&path) {
-        Err(_) => fine(check, "none; the node's identity is a key in a file"),
-        Ok(node) if node.mode() & 0o060 == 0o060 => {
-            fine(check, format!("{}, open to group {}", path.display(), node.gid()))
-        }
-        Ok(node) => odd(
-            check,
-            format!("{} is open to its owner only ({:04o})", path.display(), node.mode() & 0o7777),
-            "install tpm-udev or tpm2-tss, whose udev rules give it to the group tss",
-        ),
-    }
-}
-
 /// The processes of this machine, looked at twice.
 pub(super) struct Processes {
     watch: ProcessWatch,
@@ -247,17 +231,6 @@ mod tests {
         assert_eq!(judge_clock(now, ClockState::NotSynchronised).outcome, Outcome::Odd);
         assert_eq!(judge_clock(now, ClockState::Unknown).outcome, Outcome::Odd);
         assert_eq!(judge_clock(BUILT_AFTER_UNIX_MS, synchronised).outcome, Outcome::Wrong);
-    }
-
-    #[test]
-    fn a_tpm_is_no_must_but_one_that_nobody_may_use_is_odd() {
-        let root = tempfile::tempdir().expect("folder");
-        assert_eq!(tpm(root.path()).outcome, Outcome::Fine);
-        put(root.path(), "tpmrm0", "");
-        for (mode, outcome) in [(0o600, Outcome::Odd), (0o640, Outcome::Odd), (0o660, Outcome::Fine)] {
-            fs::set_permissions(root.path().join("tpmrm0"), fs::Permissions::from_mode(mode)).expect("mode");
-            assert_eq!(tpm(root.path()).outcome, outcome, "{mode:o}");
-        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod host;
 mod kernel_log;
 mod keys;
 mod progress;
+mod tpm;
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -97,7 +98,8 @@ fn checks(config: &Config) -> Vec<Finding> {
     findings.push(host::state_dir(config));
     findings.push(host::state_disk(config));
     findings.push(host::clock(config, processes.services()));
-    findings.push(host::tpm(&config.dev_root));
+    progress.step("the TPM");
+    findings.extend(tpm::checks(config));
     progress.step("blocked processes");
     findings.push(processes.second_look());
     findings

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::attesting;
+use crate::attesting::{self, Counts};
 use crate::clock;
 use crate::config::Config;
 use crate::hooks::{self, Hooks};
@@ -171,6 +171,8 @@ pub struct Verbs {
     pub spool: Option<Spool>,
     /// The node id of the feed.
     pub node_id: String,
+    /// How evidence and the TPM fare; absent where the feed is off.
+    pub attesting: Option<Counts>,
     /// What operators signed of the node's earlier ids, oldest first.
     pub successions: Vec<Succession>,
     /// The door through which people change the judgement.

@@ -8,6 +8,7 @@ use rackmark_model::{Bytes, MigInstance, ProcessUse, Reading, Value};
 use serde_json::{Map, Value as Json, json};
 
 use super::Verbs;
+use crate::attesting::Counts;
 use crate::clock;
 use crate::config::LeaseSource;
 use crate::sampling::roster::{Gpu, Roster, Standing};
@@ -36,6 +37,7 @@ impl Verbs {
                 "conditions": conditions_json(&roster.health.conditions),
                 "maintenance": roster.health.maintenance.as_ref().map(maintenance_json),
             },
+            "identity": self.attesting.as_ref().map(identity_json),
             "now_unix_ms": clock::unix_ms(),
             "agent_version": env!("CARGO_PKG_VERSION"),
             "simulated": roster.simulated(),
@@ -84,6 +86,23 @@ impl Verbs {
             "gpus": roster.gpus.iter().map(|gpu| judged_json(gpu, &roster)).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whose identity the node has, and how the TPM fares where it is the TPM's.
+fn identity_json(counts: &Counts) -> Json {
+    let Some(tpm) = counts.snapshot().tpm else { return json!({ "class": "software-key" }) };
+    let (description, certified) = tpm.described.unzip();
+    json!({
+        "class": "tpm",
+        "tpm": {
+            "answers": tpm.up,
+            "trouble": tpm.trouble,
+            "lockout": tpm.lockout,
+            "description": description,
+            "certified": certified,
+            "quote_ms": tpm.quote_ms,
+        },
+    })
 }
 
 /// One GPU with its readings, what is made of them, and who has it.
