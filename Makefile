@@ -130,6 +130,15 @@ wasm: setup-build ## Build the verifier for browsers, where Rust's library for t
 	elif ! command -v clang >/dev/null; then echo "skipped: clang is not on PATH"; \
 	else cargo build --release --package rackmark-feed --features verify,wasm-js --target $(WASM); fi
 
+# --- kernels -----------------------------------------------------------------
+
+.PHONY: kernels kernels-check
+kernels: $(TOOLS)/.installed ## Compile the kernels and write their lock, after a change to agent/gpu/kernels
+	@$(PYTHON) agent/gpu/kernels/build.py build
+
+kernels-check: $(TOOLS)/.installed ## Compile the kernels again: same bytes, no spills, the declared instructions
+	@$(PYTHON) agent/gpu/kernels/build.py check
+
 # --- measurements ------------------------------------------------------------
 
 BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health bench-verify

@@ -65,6 +65,12 @@ const RULES: &[Rule] = &[
         reason: "readers of firmware and runners of hooks know neither TPM, NVML nor networks; names of slots, sleep and the driver's version they have from the readers of sysfs and procfs",
     },
     Rule {
+        krate: "rackmark-gpu",
+        may: &["rackmark-model"],
+        never: &["tokio", "rumqttc-next", "hyper", "tss-esapi", "nvml-wrapper", "nvml-wrapper-sys"],
+        reason: "the process with a GPU may hang in the driver; it holds no network, no runtime and no key",
+    },
+    Rule {
         krate: "rackmark-attest",
         may: &["rackmark-model"],
         never: &["tokio", "rumqttc-next", "hyper", "rackmark-feed"],
