@@ -32,15 +32,19 @@ ARCHITECTURES = {
 }
 MODULES = {
     "memory_pattern": "compute_80",
+    "operands": "compute_80",
+    "tiles": "compute_80",
+    "gemm_portable": "compute_80",
 }
 NVRTC_OPTIONS = ["--std=c++17", "--restrict"]
 PTXAS_OPTIONS = ["-O3", "--verbose", "--warn-on-spills"]
 
 # Most registers of a thread: what the blocks that a launch counts on leave of a multiprocessor's 65,536.
-REGISTERS_MAX = {}
+REGISTERS_MAX = {"gemm_bf16": 255, "gemm_fp16": 255, "gemm_tf32": 255, "gemm_int8": 255, "gemm_fp64": 128,
+                 "tiles_sum_fp64": 168}
 REGISTERS_MAX_OTHERS = 64
 # Tensor instruction that an entry must consist of; no other entry has any.
-TENSOR = {}
+TENSOR = {"gemm_bf16": "HMMA", "gemm_fp16": "HMMA", "gemm_tf32": "HMMA", "gemm_int8": "IMMA", "gemm_fp64": "DMMA"}
 TENSOR_INSTRUCTIONS = ("HMMA", "IMMA", "DMMA", "QMMA", "HGMMA", "IGMMA", "QGMMA", "DGMMA", "BGMMA", "UTCHMMA", "UTCQMMA")
 # Serialised wgmma: the product still comes out right, at a fraction of the speed.
 SERIALISED = ("C7508", "C7510")

@@ -7,6 +7,40 @@
 //
 // Self-test: the word at flip_index is xored with flip_mask: what memory_fill stores, what the others read.
 
+// A wrong word of memory.
+struct WordError {
+    u64 index;       // of the word, in the pattern
+    u64 difference;  // read xor expected
+    u64 expected;
+    u32 sm;          // that read it
+    u32 pass;
+};
+
+// What verifiers write. The counts go on when the entries are full.
+struct WordErrors {
+    u64 words;  // wrong words
+    u64 rose;   // bits that should be clear and were set
+    u64 fell;   // bits that should be set and were clear
+    u64 checked;  // words that were looked at: no work is not a pass
+    WordError first[64];
+};
+
+// Not inlined: it is called from many places and hardly ever runs.
+static __device__ __noinline__ void note_word(WordErrors* errors, u64 index, u64 read, u64 expected, u32 pass) {
+    u64 difference = read ^ expected;
+    u64 number = atomic_add(&errors->words, 1);
+    atomic_add(&errors->rose, bits_set(difference & ~expected));
+    atomic_add(&errors->fell, bits_set(difference & expected));
+    if (number < 64) {
+        WordError* entry = &errors->first[number];
+        entry->index = index;
+        entry->difference = difference;
+        entry->expected = expected;
+        entry->sm = this_sm();
+        entry->pass = pass;
+    }
+}
+
 struct MemoryPattern {
     Pair* pairs;
     u64 pair_count;

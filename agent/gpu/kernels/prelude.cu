@@ -38,8 +38,10 @@ extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 
 static inline u32 this_sm() { return simulated_sm(); }
 static inline u64 atomic_add(u64* at, u64 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
+static inline u32 atomic_add(u32* at, u32 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 static inline void atomic_or(u32* at, u32 value) { __atomic_fetch_or(at, value, __ATOMIC_RELAXED); }
 static inline u32 bits_set(u64 value) { return (u32)__builtin_popcountll(value); }
+static inline u32 leading_zeros(u32 value) { return (u32)__builtin_clz(value); }
 static inline float fused_32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline double fused_64(double a, double b, double c) { return __builtin_fma(a, b, c); }
 static inline u32 bits_of(float value) { u32 bits; __builtin_memcpy(&bits, &value, 4); return bits; }
@@ -65,8 +67,10 @@ __device__ __forceinline__ u32 this_sm() {
     return sm;
 }
 __device__ __forceinline__ u64 atomic_add(u64* at, u64 value) { return atomicAdd(at, value); }
+__device__ __forceinline__ u32 atomic_add(u32* at, u32 value) { return atomicAdd(at, value); }
 __device__ __forceinline__ void atomic_or(u32* at, u32 value) { atomicOr(at, value); }
 __device__ __forceinline__ u32 bits_set(u64 value) { return __popcll(value); }
+__device__ __forceinline__ u32 leading_zeros(u32 value) { return __clz(value); }
 __device__ __forceinline__ float fused_32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ __forceinline__ double fused_64(double a, double b, double c) { return __fma_rn(a, b, c); }
 __device__ __forceinline__ u32 bits_of(float value) { return __float_as_uint(value); }
@@ -88,36 +92,174 @@ __device__ __forceinline__ u64 mix64(u64 x) {
     return x ^ (x >> 31);
 }
 
-// A wrong word of memory.
-struct WordError {
-    u64 index;       // of the word, in the pattern
-    u64 difference;  // read xor expected
-    u64 expected;
-    u32 sm;          // that read it
-    u32 pass;
+// What a block says of its share.
+struct BlockRecord {
+    u64 sum;
+    u32 sm;
+    u32 threads;  // that took part
 };
 
-// What verifiers write. The counts go on when the entries are full.
-struct WordErrors {
-    u64 words;  // wrong words
-    u64 rose;   // bits that should be clear and were set
-    u64 fell;   // bits that should be set and were clear
-    u64 checked;  // words that were looked at: no work is not a pass
-    WordError first[64];
+__device__ __forceinline__ void note_block(BlockRecord* blocks, u64 sum) {
+    BlockRecord* block = &blocks[blockIdx.x];
+    atomic_add(&block->sum, sum);
+    atomic_add(&block->threads, 1);
+    if (threadIdx.x == 0) block->sm = this_sm();
+}
+
+// --- Products --------------------------------------------------------------------------------------------------------
+//
+// Operands are integers (operands.cu), so that every partial sum is one that FP32 holds exactly, in whatever order it is
+// made: a product has one right answer on every GPU and in every format, and it is an integer c with |c| < 2^22.
+//
+// A tile answers with S = sum of e(c) * u(row) * v(column) modulo 2^64 over its 128 x 128 elements. e(c) is c + BIAS,
+// read off the bits of c + 1.5 * 2^23 (FP64: 1.5 * 2^52), which are those of an integer as long as c is one in range. u
+// and v are odd: an element that is wrong by d changes S by d * odd, which is 0 modulo 2^64 only where d is. That a
+// value has survived the addition unrounded is the residue's part: it is 0 as long as subtracting gives c back, bit for
+// bit. So every wrong element, however many of its bits are wrong, NaN and infinity included, changes the sum or the
+// residue for certain. And S is bilinear: the CPU gets it from A's weighted rows and B's weighted columns without
+// making the product (golden/product.rs).
+
+enum { TILE = 128, BIAS = 0x4B400000, TILE_ROWS_OF_A_GROUP = 8 };
+
+struct TileRecord {
+    u64 sum;          // over all passes
+    u32 residue;
+    u32 sm_plus_one;  // 0: nobody computed it
 };
 
-// Not inlined: it is called from many places and hardly ever runs.
-static __device__ __noinline__ void note_word(WordErrors* errors, u64 index, u64 read, u64 expected, u32 pass) {
-    u64 difference = read ^ expected;
-    u64 number = atomic_add(&errors->words, 1);
-    atomic_add(&errors->rose, bits_set(difference & ~expected));
-    atomic_add(&errors->fell, bits_set(difference & expected));
-    if (number < 64) {
-        WordError* entry = &errors->first[number];
-        entry->index = index;
-        entry->difference = difference;
-        entry->expected = expected;
-        entry->sm = this_sm();
-        entry->pass = pass;
+struct Gemm {
+    const u8* a;
+    const u8* b;
+    void* c;
+    TileRecord* tiles;
+    u32 rows, columns, depth;
+    u32 passes;
+    u32 rotation;
+    u32 store;
+    u32 flip_tile;
+    u32 flip_element;
+    u64 flip_mask;
+};
+
+// An odd weight for a position (the finaliser of MurmurHash3).
+__device__ __forceinline__ u32 weight(u32 position) {
+    u32 x = position * 0x9e3779b1u;
+    x = (x ^ (x >> 16)) * 0x85ebca6bu;
+    x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+    return (x ^ (x >> 16)) | 1;
+}
+__device__ __forceinline__ u32 row_weight(u32 row) { return weight(row + 1); }
+__device__ __forceinline__ u32 column_weight(u32 column) { return weight(column + 1 + TILE); }
+
+__device__ __forceinline__ u32 encoded(float c, u32& residue) {
+    float shifted = c + 12582912.0f;
+    residue |= bits_of(shifted - 12582912.0f) ^ bits_of(c);
+    return bits_of(shifted);
+}
+__device__ __forceinline__ u32 encoded(i32 c, u32&) { return (u32)c + BIAS; }
+__device__ __forceinline__ u64 encoded(double c, u32& residue) {
+    double shifted = c + 6755399441055744.0;
+    u64 rest = bits_of(shifted - 6755399441055744.0) ^ bits_of(c);
+    residue |= (u32)rest | (u32)(rest >> 32);
+    return bits_of(shifted) - 0x4338000000000000ull + BIAS;
+}
+
+__device__ __forceinline__ float flipped(float c, u64 mask) { return float_of(bits_of(c) ^ (u32)mask); }
+__device__ __forceinline__ i32 flipped(i32 c, u64 mask) { return (i32)((u32)c ^ (u32)mask); }
+__device__ __forceinline__ double flipped(double c, u64 mask) { return double_of(bits_of(c) ^ mask); }
+
+template <class C>
+struct alignas(2 * sizeof(C)) Two {
+    C first, second;
+};
+
+// Where a thread's accumulators are in its tile. One layout serves mma.sync and wgmma: held[r][c] is at row
+// first_row + 8 r and column first_column + 8 (c / 2) + c % 2.
+struct Share {
+    u32 tile;
+    u32 first_row, first_column;
+    __device__ __forceinline__ u32 row(u32 r) const { return first_row + 8 * r; }
+    __device__ __forceinline__ u32 column(u32 c) const { return first_column + 8 * (c / 2) + c % 2; }
+};
+
+// The place of a tile in the order in which tiles are computed: down columns of eight tiles, so that the tiles that are
+// computed at a time share operands in the level-2 cache.
+__device__ __forceinline__ u32 tile_at(u32 place, u32 tile_rows, u32 tile_columns) {
+    u32 group = place / (TILE_ROWS_OF_A_GROUP * tile_columns);
+    u32 within = place % (TILE_ROWS_OF_A_GROUP * tile_columns);
+    u32 first = group * TILE_ROWS_OF_A_GROUP;
+    u32 high = tile_rows - first < TILE_ROWS_OF_A_GROUP ? tile_rows - first : TILE_ROWS_OF_A_GROUP;
+    return (first + within % high) * tile_columns + within / high;
+}
+
+// This block's first place. Each launch moves it by one block: a fault that stays at its SM goes to other tiles.
+__device__ __forceinline__ u32 first_place(const Gemm& p) {
+    u32 moved = blockIdx.x + p.rotation;
+    OPAQUE_32(moved);  // computed anew in each pass, not kept in a register meanwhile
+    return moved % gridDim.x;
+}
+
+// Flips bits of an element of the tile, in the thread that holds it.
+template <class C, u32 ROWS, u32 COLUMNS>
+__device__ __forceinline__ void spoil(C (&held)[ROWS][COLUMNS], const Share& share, u32 element, u64 mask) {
+    // Elements before the first wrap to numbers that are far too large.
+    u32 down = element / TILE - share.first_row, right = element % TILE - share.first_column;
+    if (down % 8 || right % 8 > 1 || down / 8 >= ROWS || right / 8 * 2 >= COLUMNS) return;
+    u32 place = down / 8 * COLUMNS + right / 8 * 2 + right % 8;
+    UNROLLED
+    for (u32 r = 0; r < ROWS; ++r) {
+        UNROLLED
+        for (u32 c = 0; c < COLUMNS; ++c) {
+            if (place == r * COLUMNS + c) held[r][c] = flipped(held[r][c], mask);
+        }
+    }
+}
+
+// Adds what a thread holds of a tile to the tile's record. Weights of columns are computed, or taken from a table.
+template <class C, u32 ROWS, u32 COLUMNS, class Weights>
+__device__ __forceinline__ void add_to_record(TileRecord* tiles, const C (&held)[ROWS][COLUMNS], const Share& share,
+                                              Weights weight_of_column) {
+    u64 by_row[ROWS];
+    u32 residue = 0;
+    UNROLLED
+    for (u32 r = 0; r < ROWS; ++r) by_row[r] = 0;
+    UNROLLED
+    for (u32 c = 0; c < COLUMNS; ++c) {
+        u64 weight = weight_of_column(share.column(c));
+        UNROLLED
+        for (u32 r = 0; r < ROWS; ++r) {
+            by_row[r] += encoded(held[r][c], residue) * weight;
+            // One after the other: gathered at the end, the residues would all need registers.
+            OPAQUE_32(residue);
+        }
+    }
+    u64 sum = 0;
+    UNROLLED
+    for (u32 r = 0; r < ROWS; ++r) sum += by_row[r] * row_weight(share.row(r));
+    TileRecord* record = &tiles[share.tile];
+    atomic_add(&record->sum, sum);
+    if (residue) atomic_or(&record->residue, residue);
+    record->sm_plus_one = this_sm() + 1;
+}
+
+// What follows a product, on GPU and CPU: the flipped bit, the record, the store.
+template <class C, u32 ROWS, u32 COLUMNS, class Weights>
+__device__ __forceinline__ void finish_tile(const Gemm& p, bool last_pass, C (&held)[ROWS][COLUMNS],
+                                            Share share, Weights weight_of_column) {
+    // Weights are computed here, for each tile anew, and not kept in registers while the next tile is multiplied.
+    OPAQUE_32(share.first_row);
+    OPAQUE_32(share.first_column);
+    if (last_pass && p.flip_mask && share.tile == p.flip_tile) spoil(held, share, p.flip_element, p.flip_mask);
+    add_to_record(p.tiles, held, share, weight_of_column);
+    if (!last_pass || !p.store) return;
+    u32 tile_columns = p.columns / TILE;
+    C* corner = (C*)p.c + (u64)(share.tile / tile_columns) * TILE * p.columns + share.tile % tile_columns * TILE;
+    UNROLLED
+    for (u32 r = 0; r < ROWS; ++r) {
+        UNROLLED
+        for (u32 c = 0; c < COLUMNS; c += 2) {
+            Two<C> two = {held[r][c], held[r][c + 1]};
+            *(Two<C>*)(corner + (u64)share.row(r) * p.columns + share.column(c)) = two;
+        }
     }
 }

@@ -95,7 +95,7 @@ pub const GEMM_TF32: Kernel = product("gemm_tf32", 128, 2);
 /// INT8 product by `mma.sync` ([`Gemm`]).
 pub const GEMM_INT8: Kernel = product("gemm_int8", 128, 2);
 /// FP64 product by `mma.sync` ([`Gemm`]).
-pub const GEMM_FP64: Kernel = product("gemm_fp64", 256, 1);
+pub const GEMM_FP64: Kernel = product("gemm_fp64", 512, 1);
 /// BF16 product by `wgmma` ([`GemmHopper`]).
 pub const GEMM_HOPPER_BF16: Kernel = hopper("gemm_hopper_bf16");
 /// FP8 product by `wgmma` ([`GemmHopper`]).

@@ -83,4 +83,4 @@ macro_rules! portable {
 }
 
 /// Everything that was built.
-pub const ARTEFACTS: &[Artefact] = portable!("memory_pattern");
+pub const ARTEFACTS: &[Artefact] = portable!("memory_pattern", "operands", "tiles", "gemm_portable");
