@@ -35,6 +35,9 @@ MODULES = {
     "operands": "compute_80",
     "tiles": "compute_80",
     "gemm_portable": "compute_80",
+    "memory_traffic": "compute_80",
+    "alu": "compute_80",
+    "gather": "compute_80",
 }
 NVRTC_OPTIONS = ["--std=c++17", "--restrict"]
 PTXAS_OPTIONS = ["-O3", "--verbose", "--warn-on-spills"]

@@ -11,30 +11,30 @@
 //
 // Self-test: bits flip_mask of the accumulator of element flip_element of tile flip_tile are flipped in the last pass.
 
-enum { STAGES = 3, STAGE_ROW_BYTES = 64, STEP_BYTES = 32, OPERAND_STAGE_BYTES = TILE * STAGE_ROW_BYTES };
+enum : u32 { STAGES = 3, STAGE_ROW_BYTES = 64, STEP_BYTES = 32, OPERAND_STAGE_BYTES = TILE * STAGE_ROW_BYTES };
 
 // A format: its accumulator, and the part of a tile that a warp holds.
 struct Bf16 {
     typedef float Sum;
-    enum { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 2 };
+    enum : u32 { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 2 };
 };
 struct Fp16 : Bf16 {};
 struct Tf32 {
     typedef float Sum;
-    enum { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 4 };
+    enum : u32 { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 4 };
 };
 struct Int8 {
     typedef i32 Sum;
-    enum { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 1 };
+    enum : u32 { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 1 };
 };
 struct Fp64 {
     typedef double Sum;
-    enum { WARP_ROWS = 32, WARP_COLUMNS = 32, ELEMENT_BYTES = 8 };
+    enum : u32 { WARP_ROWS = 32, WARP_COLUMNS = 32, ELEMENT_BYTES = 8 };
 };
 
 template <class F>
 struct Shape {
-    enum {
+    enum : u32 {
         ROWS = F::WARP_ROWS / 8,
         COLUMNS = F::WARP_COLUMNS / 4,
         WARPS_ACROSS = TILE / F::WARP_COLUMNS,
@@ -179,7 +179,7 @@ template <class F>
 __device__ __forceinline__ void multiply(const Gemm& p, u32 tile_row, u32 tile_column, const Share& share,
                                          Held<F>& held) {
     extern __shared__ __align__(128) u8 stages[];
-    enum { THREADS = Shape<F>::THREADS, CHUNKS = OPERAND_STAGE_BYTES / 16, ROWS_A_FETCH = THREADS / 4 };
+    enum : u32 { THREADS = Shape<F>::THREADS, CHUNKS = OPERAND_STAGE_BYTES / 16, ROWS_A_FETCH = THREADS / 4 };
     u32 pitch = p.depth * F::ELEMENT_BYTES;
     u32 parts = pitch / STAGE_ROW_BYTES;
     u32 lane = threadIdx.x % 32;
@@ -214,7 +214,7 @@ __device__ __forceinline__ void multiply(const Gemm& p, u32 tile_row, u32 tile_c
     }
     u32 warp_a = base + (share.first_row - lane / 4) * STAGE_ROW_BYTES;
     u32 warp_b = base + OPERAND_STAGE_BYTES + (share.first_column - lane % 4 * 2) * STAGE_ROW_BYTES;
-#pragma unroll 1
+    ROLLED
     for (u32 part = 0; part < parts; ++part) {
         wait_for_groups<STAGES - 2>();
         // This part is there for everyone, and everyone is done with the one before, whose stage is filled next.
@@ -234,9 +234,9 @@ __device__ __forceinline__ void multiply(const Gemm& p, u32 tile_row, u32 tile_c
 template <class F>
 __device__ __forceinline__ void gemm(const Gemm& p) {
     u32 tile_columns = p.columns / TILE, tile_rows = p.rows / TILE;
-#pragma unroll 1
+    ROLLED
     for (u32 pass = 0; pass < p.passes; ++pass) {
-#pragma unroll 1
+        ROLLED
         for (u32 place = first_place(p); place < tile_rows * tile_columns; place += gridDim.x) {
             u32 tile = tile_at(place, tile_rows, tile_columns);
             Held<F> held;

@@ -53,7 +53,7 @@ struct MemoryPattern {
     u32 pass;
 };
 
-enum { LOADS = 4 };
+enum : u32 { LOADS = 4 };
 
 __device__ __forceinline__ u64 pattern(const MemoryPattern& p, u64 index, u64 complement) {
     return mix64(index ^ p.seed) ^ complement;

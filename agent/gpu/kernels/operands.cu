@@ -6,7 +6,7 @@
 //
 // Self-test: element flip_index is xored with flip_mask; the products that read it come out wrong.
 
-enum Format { BF16 = 0, FP16 = 1, TF32 = 2, INT8 = 3, FP64 = 4, FP8 = 5 };
+enum Format : u32 { BF16 = 0, FP16 = 1, TF32 = 2, INT8 = 3, FP64 = 4, FP8 = 5 };
 
 struct Operands {
     u8* matrix;

@@ -25,6 +25,8 @@ extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define UNROLLED
+#define UNROLLED_BY(times)
+#define ROLLED
 // The block's threads as one loop, run by thread 0; the others have nothing left to do.
 #define MEMBERS_HERE(threads) (threads)
 #define FOR_MEMBERS(m, threads) for (u32 m = 0; m < (threads); ++m)
@@ -35,6 +37,8 @@ extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 // The compiler must not know the value any more.
 #define OPAQUE_32(value) asm volatile("" : "+r"(value))
 #define OPAQUE_64(value) asm volatile("" : "+r"(value))
+#define OPAQUE_FP32(value) asm volatile("" : "+x"(value))
+#define OPAQUE_FP64(value) asm volatile("" : "+x"(value))
 
 static inline u32 this_sm() { return simulated_sm(); }
 static inline u64 atomic_add(u64* at, u64 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
@@ -51,7 +55,10 @@ static inline double double_of(u64 bits) { double value; __builtin_memcpy(&value
 
 #else
 
+#define PRAGMA(words) _Pragma(#words)
 #define UNROLLED _Pragma("unroll")
+#define UNROLLED_BY(times) PRAGMA(unroll times)
+#define ROLLED _Pragma("unroll 1")
 #define MEMBERS_HERE(threads) 1
 #define FOR_MEMBERS(m, threads) for (u32 m = 0; m < 1; ++m)
 #define MEMBER(m) (threadIdx.x)
@@ -60,6 +67,8 @@ static inline double double_of(u64 bits) { double value; __builtin_memcpy(&value
 #define ALL_ARRIVED() __syncthreads()
 #define OPAQUE_32(value) asm volatile("" : "+r"(value))
 #define OPAQUE_64(value) asm volatile("" : "+l"(value))
+#define OPAQUE_FP32(value) asm volatile("" : "+f"(value))
+#define OPAQUE_FP64(value) asm volatile("" : "+d"(value))
 
 __device__ __forceinline__ u32 this_sm() {
     u32 sm;
@@ -80,6 +89,16 @@ __device__ __forceinline__ double double_of(u64 bits) { return __longlong_as_dou
 
 #endif
 
+// What every lane gets from the lane whose number differs by these bits.
+template <u32 HERE>
+__device__ __forceinline__ void cross_lanes(const u64 (&from)[HERE], u64 (&to)[HERE], u32 bits) {
+#ifdef RACKMARK_SIMULATED
+    for (u32 m = 0; m < HERE; ++m) to[m] = from[m ^ bits];
+#else
+    to[0] = __shfl_xor_sync(0xffffffff, from[0], bits);
+#endif
+}
+
 // Sixteen bytes, one access.
 struct alignas(16) Pair {
     u64 low, high;
@@ -91,6 +110,10 @@ __device__ __forceinline__ u64 mix64(u64 x) {
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
     return x ^ (x >> 31);
 }
+
+// Words that count: word i is i * COUNTING_STEP + seed. The step is odd (2^64 divided by the golden ratio): all words
+// differ, neighbours differ in half their bits, and sums have a closed form.
+#define COUNTING_STEP 0x9e3779b97f4a7c15ull
 
 // What a block says of its share.
 struct BlockRecord {
@@ -119,7 +142,7 @@ __device__ __forceinline__ void note_block(BlockRecord* blocks, u64 sum) {
 // residue for certain. And S is bilinear: the CPU gets it from A's weighted rows and B's weighted columns without
 // making the product (golden/product.rs).
 
-enum { TILE = 128, BIAS = 0x4B400000, TILE_ROWS_OF_A_GROUP = 8 };
+enum : u32 { TILE = 128, BIAS = 0x4B400000, TILE_ROWS_OF_A_GROUP = 8 };
 
 struct TileRecord {
     u64 sum;          // over all passes

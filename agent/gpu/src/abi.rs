@@ -16,7 +16,8 @@ pub const WORD_ERRORS_MAX: usize = 64;
 /// How many blocks a launch has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grid {
-    /// So many for each multiprocessor: the kernel's threads stride over the work.
+    /// So many for each multiprocessor, or as many as are resident there at a time
+    /// (`cuOccupancyMaxActiveBlocksPerMultiprocessor`) where that is fewer: the kernel's threads stride over the work.
     PerMultiprocessor(u32),
     /// One for each tile of the product.
     PerTile,

@@ -83,4 +83,5 @@ macro_rules! portable {
 }
 
 /// Everything that was built.
-pub const ARTEFACTS: &[Artefact] = portable!("memory_pattern", "operands", "tiles", "gemm_portable");
+pub const ARTEFACTS: &[Artefact] =
+    portable!("memory_pattern", "memory_traffic", "operands", "tiles", "gemm_portable", "alu", "gather");
