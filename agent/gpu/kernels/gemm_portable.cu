@@ -13,32 +13,16 @@
 
 enum : u32 { STAGES = 3, STAGE_ROW_BYTES = 64, STEP_BYTES = 32, OPERAND_STAGE_BYTES = TILE * STAGE_ROW_BYTES };
 
-// A format: its accumulator, and the part of a tile that a warp holds.
-struct Bf16 {
-    typedef float Sum;
-    enum : u32 { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 2 };
-};
-struct Fp16 : Bf16 {};
-struct Tf32 {
-    typedef float Sum;
-    enum : u32 { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 4 };
-};
-struct Int8 {
-    typedef i32 Sum;
-    enum : u32 { WARP_ROWS = 64, WARP_COLUMNS = 64, ELEMENT_BYTES = 1 };
-};
-struct Fp64 {
-    typedef double Sum;
-    enum : u32 { WARP_ROWS = 32, WARP_COLUMNS = 32, ELEMENT_BYTES = 8 };
-};
-
+// The part of a tile that a warp holds, and the rows and columns of it that a thread holds.
 template <class F>
 struct Shape {
     enum : u32 {
-        ROWS = F::WARP_ROWS / 8,
-        COLUMNS = F::WARP_COLUMNS / 4,
-        WARPS_ACROSS = TILE / F::WARP_COLUMNS,
-        THREADS = 32 * (TILE / F::WARP_ROWS) * WARPS_ACROSS,
+        WARP_ROWS = sizeof(typename F::Sum) == 8 ? 32 : 64,
+        WARP_COLUMNS = WARP_ROWS,
+        ROWS = WARP_ROWS / 8,
+        COLUMNS = WARP_COLUMNS / 4,
+        WARPS_ACROSS = TILE / WARP_COLUMNS,
+        THREADS = 32 * (TILE / WARP_ROWS) * WARPS_ACROSS,
     };
 };
 
@@ -51,39 +35,15 @@ __device__ __forceinline__ Share share_of(u32 tile) {
     u32 thread = threadIdx.x;
     OPAQUE_32(thread);  // computed where it is wanted, not kept in registers in between
     u32 lane = thread % 32, warp = thread / 32;
-    return {tile, warp / Shape<F>::WARPS_ACROSS * F::WARP_ROWS + lane / 4,
-            warp % Shape<F>::WARPS_ACROSS * F::WARP_COLUMNS + lane % 4 * 2};
+    return {tile, warp / Shape<F>::WARPS_ACROSS * Shape<F>::WARP_ROWS + lane / 4,
+            warp % Shape<F>::WARPS_ACROSS * Shape<F>::WARP_COLUMNS + lane % 4 * 2};
 }
 
 #ifdef RACKMARK_SIMULATED
 
-static inline double element(Bf16, const u8* at) { return float_of((u32)(at[1] << 8 | at[0]) << 16); }
-static inline double element(Fp16, const u8* at) { _Float16 value; __builtin_memcpy(&value, at, 2); return (double)value; }
-static inline double element(Tf32, const u8* at) { float value; __builtin_memcpy(&value, at, 4); return value; }
-static inline double element(Fp64, const u8* at) { double value; __builtin_memcpy(&value, at, 8); return value; }
-static inline i32 element(Int8, const u8* at) { return (signed char)*at; }
-static inline u64 raw(float value) { return bits_of(value); }
-static inline u64 raw(double value) { return bits_of(value); }
-static inline u64 raw(i32 value) { return (u32)value; }
-static inline void from_raw(u64 bits, float& value) { value = float_of((u32)bits); }
-static inline void from_raw(u64 bits, double& value) { value = double_of(bits); }
-static inline void from_raw(u64 bits, i32& value) { value = (i32)(u32)bits; }
-
-// The product by reference: what the thread would hold.
 template <class F>
-static void multiply(const Gemm& p, u32 tile_row, u32 tile_column, const Share& share,
-                     Held<F>& held) {
-    u64 pitch = (u64)p.depth * F::ELEMENT_BYTES;
-    for (u32 r = 0; r < Shape<F>::ROWS; ++r) {
-        for (u32 c = 0; c < Shape<F>::COLUMNS; ++c) {
-            const u8* a = p.a + (tile_row * TILE + share.row(r)) * pitch;
-            const u8* b = p.b + (tile_column * TILE + share.column(c)) * pitch;
-            decltype(element(F(), a)) sum = 0;
-            for (u64 at = 0; at < pitch; at += F::ELEMENT_BYTES) sum += element(F(), a + at) * element(F(), b + at);
-            u64 bits = simulated_product(raw((typename F::Sum)sum), share.tile, share.row(r), share.column(c));
-            from_raw(bits, held[r][c]);
-        }
-    }
+static void multiply(const Gemm& p, u32, u32, const Share& share, Held<F>& held) {
+    reference(F(), p, share, held);
 }
 
 #else
@@ -133,19 +93,19 @@ __device__ __forceinline__ void mma(double& d0, double& d1, double a, double b) 
 template <class F>
 __device__ __forceinline__ void step(F format, u32 a, u32 b, u32 first_chunk, u32 lane,
                                      Held<F>& held) {
-    u32 of_a[F::WARP_ROWS / 16][4], of_b[F::WARP_COLUMNS / 16][4];
+    u32 of_a[Shape<F>::WARP_ROWS / 16][4], of_b[Shape<F>::WARP_COLUMNS / 16][4];
     UNROLLED
-    for (u32 m = 0; m < F::WARP_ROWS / 16; ++m) {
+    for (u32 m = 0; m < Shape<F>::WARP_ROWS / 16; ++m) {
         load_matrices(of_a[m], a + chunk_at(16 * m + lane % 16, first_chunk + lane / 16));
     }
     UNROLLED
-    for (u32 n = 0; n < F::WARP_COLUMNS / 16; ++n) {
+    for (u32 n = 0; n < Shape<F>::WARP_COLUMNS / 16; ++n) {
         load_matrices(of_b[n], b + chunk_at(16 * n + lane % 8 + lane / 16 * 8, first_chunk + lane / 8 % 2));
     }
     UNROLLED
-    for (u32 m = 0; m < F::WARP_ROWS / 16; ++m) {
+    for (u32 m = 0; m < Shape<F>::WARP_ROWS / 16; ++m) {
         UNROLLED
-        for (u32 n = 0; n < F::WARP_COLUMNS / 8; ++n) {
+        for (u32 n = 0; n < Shape<F>::WARP_COLUMNS / 8; ++n) {
             mma(format, held[2 * m][2 * n], held[2 * m][2 * n + 1], held[2 * m + 1][2 * n], held[2 * m + 1][2 * n + 1],
                 of_a[m], of_b[n / 2][n % 2 * 2], of_b[n / 2][n % 2 * 2 + 1]);
         }
@@ -160,18 +120,18 @@ __device__ __forceinline__ double shared_double(u32 from) {
 
 __device__ __forceinline__ void step(Fp64, u32 a, u32 b, u32 first_chunk, u32 lane,
                                      Held<Fp64>& held) {
-    double of_a[Shape<Fp64>::ROWS], of_b[Fp64::WARP_COLUMNS / 8];
+    double of_a[Shape<Fp64>::ROWS], of_b[Shape<Fp64>::WARP_COLUMNS / 8];
     u32 chunk = first_chunk + lane % 4 / 2, within = lane % 2 * 8;
     UNROLLED
     for (u32 m = 0; m < Shape<Fp64>::ROWS; ++m) of_a[m] = shared_double(a + chunk_at(8 * m + lane / 4, chunk) + within);
     UNROLLED
-    for (u32 n = 0; n < Fp64::WARP_COLUMNS / 8; ++n) {
+    for (u32 n = 0; n < Shape<Fp64>::WARP_COLUMNS / 8; ++n) {
         of_b[n] = shared_double(b + chunk_at(8 * n + lane / 4, chunk) + within);
     }
     UNROLLED
     for (u32 m = 0; m < Shape<Fp64>::ROWS; ++m) {
         UNROLLED
-        for (u32 n = 0; n < Fp64::WARP_COLUMNS / 8; ++n) mma(held[m][2 * n], held[m][2 * n + 1], of_a[m], of_b[n]);
+        for (u32 n = 0; n < Shape<Fp64>::WARP_COLUMNS / 8; ++n) mma(held[m][2 * n], held[m][2 * n + 1], of_a[m], of_b[n]);
     }
 }
 
@@ -180,7 +140,7 @@ __device__ __forceinline__ void multiply(const Gemm& p, u32 tile_row, u32 tile_c
                                          Held<F>& held) {
     extern __shared__ __align__(128) u8 stages[];
     enum : u32 { THREADS = Shape<F>::THREADS, CHUNKS = OPERAND_STAGE_BYTES / 16, ROWS_A_FETCH = THREADS / 4 };
-    u32 pitch = p.depth * F::ELEMENT_BYTES;
+    u32 pitch = p.depth * F::BYTES;
     u32 parts = pitch / STAGE_ROW_BYTES;
     u32 lane = threadIdx.x % 32;
     u32 base = shared_address(stages);
@@ -237,7 +197,7 @@ __device__ __forceinline__ void gemm(const Gemm& p) {
     ROLLED
     for (u32 pass = 0; pass < p.passes; ++pass) {
         ROLLED
-        for (u32 place = first_place(p); place < tile_rows * tile_columns; place += gridDim.x) {
+        for (u32 place = first_place(p, blockIdx.x, gridDim.x); place < tile_rows * tile_columns; place += gridDim.x) {
             u32 tile = tile_at(place, tile_rows, tile_columns);
             Held<F> held;
             multiply<F>(p, tile / tile_columns, tile % tile_columns, share_of<F>(tile), held);

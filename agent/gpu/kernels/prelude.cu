@@ -23,6 +23,7 @@ extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __grid_constant__
 #define UNROLLED
 #define UNROLLED_BY(times)
@@ -187,6 +188,29 @@ __device__ __forceinline__ u64 encoded(double c, u32& residue) {
     return bits_of(shifted) - 0x4338000000000000ull + BIAS;
 }
 
+// Formats of operands: bytes of an element, and the accumulator.
+struct Bf16 {
+    typedef float Sum;
+    enum : u32 { BYTES = 2 };
+};
+struct Fp16 : Bf16 {};
+struct Tf32 {
+    typedef float Sum;
+    enum : u32 { BYTES = 4 };
+};
+struct Int8 {
+    typedef i32 Sum;
+    enum : u32 { BYTES = 1 };
+};
+struct Fp8 {
+    typedef float Sum;
+    enum : u32 { BYTES = 1 };
+};
+struct Fp64 {
+    typedef double Sum;
+    enum : u32 { BYTES = 8 };
+};
+
 __device__ __forceinline__ float flipped(float c, u64 mask) { return float_of(bits_of(c) ^ (u32)mask); }
 __device__ __forceinline__ i32 flipped(i32 c, u64 mask) { return (i32)((u32)c ^ (u32)mask); }
 __device__ __forceinline__ double flipped(double c, u64 mask) { return double_of(bits_of(c) ^ mask); }
@@ -205,6 +229,58 @@ struct Share {
     __device__ __forceinline__ u32 column(u32 c) const { return first_column + 8 * (c / 2) + c % 2; }
 };
 
+#ifdef RACKMARK_SIMULATED
+
+// Elements as the tensor cores read them.
+static inline double element(Bf16, const u8* at) { return float_of((u32)(at[1] << 8 | at[0]) << 16); }
+static inline double element(Fp16, const u8* at) {
+    _Float16 value;
+    __builtin_memcpy(&value, at, 2);
+    return (double)value;
+}
+static inline double element(Tf32, const u8* at) {
+    u32 bits;
+    __builtin_memcpy(&bits, at, 4);
+    return float_of(bits & 0xffffe000);
+}
+static inline double element(Fp64, const u8* at) {
+    double value;
+    __builtin_memcpy(&value, at, 8);
+    return value;
+}
+static inline double element(Fp8, const u8* at) {
+    u32 exponent = *at >> 3 & 15, mantissa = *at & 7;
+    if (exponent == 15 && mantissa == 7) return __builtin_nan("");
+    double magnitude = exponent ? (8 + mantissa) * __builtin_ldexp(1, (int)exponent - 10) : mantissa * 0.001953125;
+    return *at >> 7 ? -magnitude : magnitude;
+}
+static inline i32 element(Int8, const u8* at) { return (signed char)*at; }
+
+static inline float from_bits(float, u64 bits) { return float_of((u32)bits); }
+static inline double from_bits(double, u64 bits) { return double_of(bits); }
+static inline i32 from_bits(i32, u64 bits) { return (i32)(u32)bits; }
+static inline u32 bits_of(i32 value) { return (u32)value; }
+
+// What a thread holds of a product, by reference: element for element, and past the simulator's hand.
+template <class F, u32 ROWS, u32 COLUMNS>
+static void reference(F format, const Gemm& p, const Share& share, typename F::Sum (&held)[ROWS][COLUMNS]) {
+    u64 pitch = (u64)p.depth * F::BYTES;
+    u32 tile_columns = p.columns / TILE;
+    for (u32 r = 0; r < ROWS; ++r) {
+        for (u32 c = 0; c < COLUMNS; ++c) {
+            const u8* a = p.a + (share.tile / tile_columns * TILE + share.row(r)) * pitch;
+            const u8* b = p.b + (share.tile % tile_columns * TILE + share.column(c)) * pitch;
+            decltype(element(format, a)) sum = 0;
+            for (u64 at = 0; at < pitch; at += F::BYTES) sum += element(format, a + at) * element(format, b + at);
+            u64 bits = bits_of((typename F::Sum)sum);
+            bits = simulated_product(bits, share.tile, share.row(r), share.column(c));
+            held[r][c] = from_bits(held[r][c], bits);
+        }
+    }
+}
+
+#endif
+
 // The place of a tile in the order in which tiles are computed: down columns of eight tiles, so that the tiles that are
 // computed at a time share operands in the level-2 cache.
 __device__ __forceinline__ u32 tile_at(u32 place, u32 tile_rows, u32 tile_columns) {
@@ -215,11 +291,12 @@ __device__ __forceinline__ u32 tile_at(u32 place, u32 tile_rows, u32 tile_column
     return (first + within % high) * tile_columns + within / high;
 }
 
-// This block's first place. Each launch moves it by one block: a fault that stays at its SM goes to other tiles.
-__device__ __forceinline__ u32 first_place(const Gemm& p) {
-    u32 moved = blockIdx.x + p.rotation;
+// The first place of one of so many teams (blocks, or clusters of them). Each launch moves it by one team: a fault that
+// stays at its SM goes to other tiles.
+__device__ __forceinline__ u32 first_place(const Gemm& p, u32 team, u32 teams) {
+    u32 moved = team + p.rotation;
     OPAQUE_32(moved);  // computed anew in each pass, not kept in a register meanwhile
-    return moved % gridDim.x;
+    return moved % teams;
 }
 
 // Flips bits of an element of the tile, in the thread that holds it.

@@ -39,32 +39,59 @@ pub struct Kernel {
     pub shared_bytes: u32,
     /// Blocks of a launch.
     pub grid: Grid,
+    /// Blocks of a cluster, which the kernel itself declares: a launch has a multiple of it.
+    pub cluster: u32,
 }
 
 const fn streaming<P>(module: &'static str, entry: &'static str) -> Kernel {
     let grid = Grid::PerMultiprocessor(8);
-    Kernel { module, entry, parameter_bytes: size_of::<P>(), threads: THREADS, shared_bytes: 0, grid }
+    Kernel {
+        module,
+        entry,
+        parameter_bytes: size_of::<P>(),
+        threads: THREADS,
+        shared_bytes: 0,
+        grid,
+        cluster: 1,
+    }
 }
 
 const fn product(entry: &'static str, threads: u32, blocks: u32) -> Kernel {
     let grid = Grid::PerMultiprocessor(blocks);
     let parameter_bytes = size_of::<Gemm>();
-    Kernel { module: "gemm_portable", entry, parameter_bytes, threads, shared_bytes: 49_152, grid }
+    Kernel {
+        module: "gemm_portable",
+        entry,
+        parameter_bytes,
+        threads,
+        shared_bytes: 49_152,
+        grid,
+        cluster: 1,
+    }
 }
 
 const fn hopper(entry: &'static str) -> Kernel {
     let parameter_bytes = size_of::<GemmHopper>();
     let (threads, shared_bytes) = (384, HOPPER_SHARED_BYTES);
     let grid = Grid::PerMultiprocessor(1);
-    Kernel { module: "gemm_hopper", entry, parameter_bytes, threads, shared_bytes, grid }
+    Kernel { module: "gemm_hopper", entry, parameter_bytes, threads, shared_bytes, grid, cluster: 2 }
 }
 
 const fn per_tile(entry: &'static str) -> Kernel {
     let parameter_bytes = size_of::<TileSums>();
-    Kernel { module: "tiles", entry, parameter_bytes, threads: THREADS, shared_bytes: 0, grid: Grid::PerTile }
+    Kernel {
+        module: "tiles",
+        entry,
+        parameter_bytes,
+        threads: THREADS,
+        shared_bytes: 0,
+        grid: Grid::PerTile,
+        cluster: 1,
+    }
 }
 
-/// Four stages of 48 KiB, their barriers, the column weights, and what aligning the stages to 1 KiB may cost.
+/// Four stages of 48 KiB or six of 32 KiB, their barriers, the column weights, and what aligning the stages to 1 KiB may
+/// cost.
 const HOPPER_SHARED_BYTES: u32 = 4 * 49_152 + 2_048;
 
 /// Writes the pattern ([`MemoryPattern`]).
@@ -125,6 +152,7 @@ pub const CHASE: Kernel = Kernel {
     threads: 32,
     shared_bytes: 0,
     grid: Grid::PerMultiprocessor(1),
+    cluster: 1,
 };
 
 /// Every kernel.
@@ -312,7 +340,7 @@ pub struct Gemm {
     pub c: DevicePointer,
     /// One [`TileRecord`] for each tile, row by row of tiles, zeroed by the host before.
     pub tiles: DevicePointer,
-    /// Multiple of [`TILE`].
+    /// Multiple of [`TILE`]; of 2 · [`TILE`] for Hopper's kernels.
     pub rows: u32,
     /// Multiple of [`TILE`]; of 2 · [`TILE`] for Hopper's kernels.
     pub columns: u32,
@@ -349,23 +377,21 @@ pub struct TileRecord {
 #[derive(Debug, Clone, Copy)]
 pub struct TensorMap(pub [u64; 16]);
 
-/// Rows of the box of [`GemmHopper::a`].
-pub const HOPPER_BOX_ROWS_A: u32 = 128;
-/// Rows of the box of [`GemmHopper::b`].
-pub const HOPPER_BOX_ROWS_B: u32 = 256;
-/// Bytes of a row of both boxes: the swizzle is `CU_TENSOR_MAP_SWIZZLE_128B`.
+/// Rows of the boxes of both maps of [`GemmHopper`].
+pub const HOPPER_BOX_ROWS: u32 = 64;
+/// Bytes of a row of the boxes: the swizzle is `CU_TENSOR_MAP_SWIZZLE_128B`.
 pub const HOPPER_BOX_BYTES: u32 = 128;
 
 /// Parameter of Hopper's products.
 ///
 /// Both maps have two dimensions, `depth` elements and rows, no interleave, swizzle 128B, element type by format
-/// (`BFLOAT16`, or `UINT8` for FP8 and INT8) and boxes of [`HOPPER_BOX_BYTES`] × rows.
+/// (`BFLOAT16`, or `UINT8` for FP8 and INT8) and boxes of [`HOPPER_BOX_BYTES`] × [`HOPPER_BOX_ROWS`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct GemmHopper {
-    /// Of A, boxes of [`HOPPER_BOX_ROWS_A`] rows.
+    /// Of A.
     pub a: TensorMap,
-    /// Of B, boxes of [`HOPPER_BOX_ROWS_B`] rows.
+    /// Of B.
     pub b: TensorMap,
     /// The rest.
     pub gemm: Gemm,

@@ -68,20 +68,55 @@ macro_rules! artefact {
     };
 }
 
-macro_rules! portable {
-    ($($module:literal),*) => {
-        &[$(
-            artefact!($module, "ptx", Target::Ptx(8, 0)),
-            artefact!($module, "sm_80.cubin", Target::Cubin(8, 0)),
-            artefact!($module, "sm_86.cubin", Target::Cubin(8, 6)),
-            artefact!($module, "sm_89.cubin", Target::Cubin(8, 9)),
-            artefact!($module, "sm_90.cubin", Target::Cubin(9, 0)),
-            artefact!($module, "sm_100.cubin", Target::Cubin(10, 0)),
-            artefact!($module, "sm_120.cubin", Target::Cubin(12, 0)),
-        )*]
+macro_rules! artefacts {
+    (portable: $($module:literal),*; hopper: $hopper:literal) => {
+        &[
+            $(
+                artefact!($module, "ptx", Target::Ptx(8, 0)),
+                artefact!($module, "sm_80.cubin", Target::Cubin(8, 0)),
+                artefact!($module, "sm_86.cubin", Target::Cubin(8, 6)),
+                artefact!($module, "sm_89.cubin", Target::Cubin(8, 9)),
+                artefact!($module, "sm_90.cubin", Target::Cubin(9, 0)),
+                artefact!($module, "sm_100.cubin", Target::Cubin(10, 0)),
+                artefact!($module, "sm_120.cubin", Target::Cubin(12, 0)),
+            )*
+            artefact!($hopper, "ptx", Target::PtxOnly(9, 0)),
+            artefact!($hopper, "sm_90a.cubin", Target::CubinOnly(9, 0)),
+        ]
     };
 }
 
 /// Everything that was built.
-pub const ARTEFACTS: &[Artefact] =
-    portable!("memory_pattern", "memory_traffic", "operands", "tiles", "gemm_portable", "alu", "gather");
+pub const ARTEFACTS: &[Artefact] = artefacts!(
+    portable: "memory_pattern", "memory_traffic", "operands", "tiles", "gemm_portable", "alu", "gather";
+    hopper: "gemm_hopper"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(module: &str, capability: (u8, u8)) -> Vec<&'static str> {
+        of(module, capability).iter().map(|artefact| artefact.file).collect()
+    }
+
+    #[test]
+    fn code_of_the_nearest_architecture_comes_before_ptx() {
+        assert_eq!(
+            files("tiles", (8, 9)),
+            ["tiles.sm_89.cubin", "tiles.sm_86.cubin", "tiles.sm_80.cubin", "tiles.ptx"]
+        );
+        assert_eq!(files("tiles", (9, 0)), ["tiles.sm_90.cubin", "tiles.ptx"]);
+        assert_eq!(files("tiles", (10, 3)), ["tiles.sm_100.cubin", "tiles.ptx"]);
+        assert_eq!(files("tiles", (11, 0)), ["tiles.ptx"]);
+        assert!(files("tiles", (7, 5)).is_empty());
+    }
+
+    #[test]
+    fn what_only_hopper_has_runs_nowhere_else() {
+        assert_eq!(files("gemm_hopper", (9, 0)), ["gemm_hopper.sm_90a.cubin", "gemm_hopper.ptx"]);
+        for capability in [(8, 0), (8, 9), (10, 0), (12, 0)] {
+            assert!(files("gemm_hopper", capability).is_empty(), "{capability:?}");
+        }
+    }
+}
