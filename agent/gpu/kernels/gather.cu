@@ -7,8 +7,8 @@
 // * atomic_add_scattered: the launch's additions are a multiple of the bins, so every bin holds the same multiple of the
 //   addend.
 // * chase: word j of the table holds the j that comes next, by the same rule with a multiplier of 1 modulo 4: one cycle
-//   through all words. Where a chase ends after so many steps has a closed form. The step is a bijection, so a wrong
-//   word cannot end in the right place; bits beyond the table are kept beside the place.
+//   through all words. Where a chase ends after so many steps has a closed form. The step is a bijection, so a chase
+//   cannot end in the right place after one wrong read; bits beyond the table are kept beside the place.
 //
 // Self-test: what is read or added for i = flip_index is xored with flip_mask; so is word flip_index that chase_fill
 // stores, and the end of the chase of block flip_index.
