@@ -14,6 +14,16 @@ pub struct Artefact {
     pub bytes: &'static [u8],
 }
 
+impl Artefact {
+    /// Its digest, as in `kernels.lock`.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, self.bytes).as_ref());
+        sha256
+    }
+}
+
 /// What an artefact runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {

@@ -1,6 +1,9 @@
-//! Everything that is known of the kernels without a GPU: how they are called ([`abi`]), what was built of them
-//! ([`artefacts`]) and what they must answer ([`golden`]).
+//! Works on one GPU: how kernels are called ([`abi`]), what was built of them ([`artefacts`]), what they must answer
+//! ([`golden`]), and the process that runs them.
 
 pub mod abi;
 pub mod artefacts;
 pub mod golden;
+mod work;
+
+pub use work::{end, run};
