@@ -134,10 +134,11 @@ wasm: setup-build ## Build the verifier for browsers, where Rust's library for t
 
 .PHONY: kernels kernels-check
 kernels: $(TOOLS)/.installed ## Compile the kernels and write their lock, after a change to agent/gpu/kernels
-	@$(PYTHON) agent/gpu/kernels/build.py build
+	@$(PYTHON) -B agent/gpu/kernels/build.py build
 
 kernels-check: $(TOOLS)/.installed ## Compile the kernels again: same bytes, no spills, the declared instructions
-	@$(PYTHON) agent/gpu/kernels/build.py check
+	@$(PYTHON) -B agent/gpu/kernels/build_test.py --quiet
+	@$(PYTHON) -B agent/gpu/kernels/build.py check
 
 # --- measurements ------------------------------------------------------------
 
