@@ -237,7 +237,7 @@ fn the_page_lists_the_kinds_of_events() {
         assert!(page.contains(&row), "{row}");
         numbers.insert(event.kind.code());
     }
-    assert_eq!(numbers, (0..37).collect());
+    assert_eq!(numbers, (0..38).collect());
 }
 
 /// Each refusal of a node has a row that says which kinds of downlink messages it is for.

@@ -160,6 +160,8 @@ fn leave(state: &mut State, at: usize, slot: u8, card: &Card, out: &mut Vec<Tran
     let gpu = &mut state.gpus[at];
     let conditions = gpu.conditions.leave(Some(slot), out);
     gpu.memory = Memory::default();
+    // What ran on this card says nothing of the next one.
+    gpu.occupancy.burn_in = None;
     gpu.links_seen = 0;
     gpu.retired.clear();
     state.shelf.retain(|shelved| !shelved.card.is_same(card));
@@ -275,12 +277,12 @@ pub(crate) fn declare(
     Ok(())
 }
 
-fn is_untested(condition: &crate::Condition) -> bool {
+pub(crate) fn is_untested(condition: &crate::Condition) -> bool {
     condition.code == Code::CardUntested
 }
 
 /// Somebody vouches for the card.
-fn tested(gpu: &mut Gpu, slot: u8, by: String, now: Now, out: &mut Vec<Transition>) {
+pub(crate) fn tested(gpu: &mut Gpu, slot: u8, by: String, now: Now, out: &mut Vec<Transition>) {
     gpu.conditions.note(is_untested, &Acknowledged { by: by.clone(), at_unix_ms: now.unix_ms });
     gpu.conditions.clear(Some(slot), ClearedBy::Acknowledged, is_untested, out);
     let code = Code::CardUntested.name().to_owned();

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+pub mod burn_in;
 mod cards;
 mod catalogue;
 mod clock;
@@ -32,11 +33,11 @@ pub use clock::Now;
 pub use condition::{Acknowledged, Condition, Conditions, Instance};
 pub use incident::{Count, Incident, Incidents, Witness, XidReport};
 pub use occupancy::{
-    Availability, Cause, Drained, Lease, Maintenance, Occupancy, Refusal, Stated, WORDS_BYTES_MAX,
+    Availability, BurnInUse, Cause, Drained, Lease, Maintenance, Occupancy, Refusal, Stated, WORDS_BYTES_MAX,
 };
 pub use state::{Gpu, Judged, Recovery, State};
 pub use step::{Input, step};
 pub use transition::{ClearedBy, Transition};
-pub use verbs::{FileLease, Verb, carry_out, take_lease_file};
+pub use verbs::{BurnInResult, FileLease, Verb, carry_out, take_lease_file};
 pub use verdict::line;
 pub use view::{Disk, GpuView, Gpus, Host, NodeView, Standing};

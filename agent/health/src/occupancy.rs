@@ -21,6 +21,7 @@
 use rackmark_model::{GpuState, NoData, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::burn_in::Mode;
 use crate::clock::Now;
 use crate::view::{GpuView, Standing};
 
@@ -135,6 +136,17 @@ pub struct Maintenance {
     pub since_unix_ms: u64,
 }
 
+/// The agent's own work on a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BurnInUse {
+    /// How thorough.
+    pub mode: Mode,
+    /// Who asked for it.
+    pub by: String,
+    /// Since when, milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
 /// A GPU that takes nothing new, by request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
@@ -156,6 +168,9 @@ pub struct Occupancy {
     pub drained: Option<Drained>,
     /// In maintenance by itself; see also that of the node.
     pub maintenance: Option<Maintenance>,
+    /// The agent works on it; that ends with the agent.
+    #[serde(skip)]
+    pub burn_in: Option<BurnInUse>,
 }
 
 /// The state of a GPU and who caused it.
@@ -195,6 +210,9 @@ pub(crate) fn state(
             return stated(GpuState::Unknown, cause);
         }
         Verdict::Unknown | Verdict::Schedulable | Verdict::Draining => {}
+    }
+    if occupancy.burn_in.is_some() {
+        return stated(GpuState::BurnIn, Cause::Agent);
     }
     if occupancy.drained.is_some() {
         return stated(GpuState::Draining, Cause::Operator);
@@ -268,7 +286,8 @@ pub(crate) fn check_words(words: &str) -> Result<(), Refusal> {
 /// Whether a lease may begin on a GPU in this state.
 pub(crate) fn may_lease(state: GpuState) -> Result<(), Refusal> {
     match state {
-        GpuState::Free | GpuState::Reserved | GpuState::Leased | GpuState::InUse => Ok(()),
+        // A customer comes first: the agent's own work gives way to a lease.
+        GpuState::Free | GpuState::Reserved | GpuState::Leased | GpuState::InUse | GpuState::BurnIn => Ok(()),
         state => Err(Refusal::State(state)),
     }
 }

@@ -3,6 +3,7 @@
 use rackmark_model::{GpuState, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::burn_in::{Mode, Outcome};
 use crate::cards::Card;
 use crate::condition::Condition;
 use crate::incident::Incident;
@@ -176,6 +177,21 @@ pub enum Transition {
         slot: u8,
         /// Its name.
         lease: String,
+    },
+    /// A burn-in of a GPU ended.
+    BurnInEnded {
+        /// Which GPU.
+        slot: u8,
+        /// In which mode.
+        mode: Mode,
+        /// How.
+        outcome: Outcome,
+        /// The gravest reason; empty for a pass without one.
+        reason: String,
+        /// From the first stage to the last, in milliseconds.
+        took_ms: u64,
+        /// Memory that was held and tested, in bytes.
+        memory_bytes: u64,
     },
     /// A person acknowledged a condition.
     Acknowledged {

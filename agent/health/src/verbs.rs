@@ -1,5 +1,6 @@
 //! What people and lease sources may change: acknowledgements, maintenance, drains, leases.
 
+use crate::burn_in::{self, Mode, Outcome};
 use crate::cards;
 use crate::clock::Now;
 use crate::condition::Acknowledged;
@@ -70,6 +71,35 @@ pub enum Verb<'a> {
         /// Who or what tested the card that is there now.
         tested_by: Option<&'a str>,
     },
+    /// The agent begins to work on a GPU.
+    BurnInStart {
+        /// Which GPU.
+        slot: u8,
+        /// How thorough.
+        mode: Mode,
+    },
+    /// The agent's work on a GPU is over.
+    BurnInEnd {
+        /// Which GPU.
+        slot: u8,
+        /// What it came to; none where it did not begin.
+        result: Option<BurnInResult<'a>>,
+    },
+}
+
+/// What a burn-in came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BurnInResult<'a> {
+    /// How thorough it was.
+    pub mode: Mode,
+    /// In one word.
+    pub outcome: Outcome,
+    /// The gravest reason; empty for a pass without one.
+    pub reason: &'a str,
+    /// From the first stage to the last, in milliseconds.
+    pub took_ms: u64,
+    /// Memory that was held and tested, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// Carries out what `by` asks for. A look should follow, for verdict and state.
@@ -150,6 +180,8 @@ pub fn carry_out(
         Verb::Swap { slot, ticket, until_unix_ms, tested_by } => {
             cards::declare(state, slot, (ticket, until_unix_ms), tested_by, by, now, out)?;
         }
+        Verb::BurnInStart { slot, mode } => burn_in::occupy(gpu(state, slot)?, mode, by, now)?,
+        Verb::BurnInEnd { slot, result } => burn_in::release(gpu(state, slot)?, slot, result, now, out)?,
     }
     state.revision += 1;
     Ok(())

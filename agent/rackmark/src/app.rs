@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::attesting::{self, Attester, Sources, Speaker};
 use crate::bmc::{self, SharedBmc};
+use crate::burn_in::{Board, BurnIns};
 use crate::clock;
 use crate::config::keys_dir::KeysWatch;
 use crate::config::{Config, Source};
@@ -104,6 +105,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     let attesting_counts = attesting::Counts::default();
     let command_counts = CommandCounts::default();
     let hooks = Hooks::new(config_now.clone(), &node_id);
+    let board = Board::default();
     let noticing =
         hooks::Noticing::new(hooks.clone(), attesting::Noticing::new(changes.clone(), feed.clone()));
     let observer = History::new(keeper.clone(), Narrator::new(noticing));
@@ -121,7 +123,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         .with_node_id(node_id.clone())
         .with_bmc(bmc.clone())
         .with_hooks(hooks.clone())
-        .with_attesting(attesting_counts.clone(), command_counts.clone());
+        .with_attesting(attesting_counts.clone(), command_counts.clone())
+        .with_burn_ins(board.clone());
     let (address, exporter_thread) = exporter::serve(exporter, stopping.clone()).map_err(|error| {
         Failure::new(Code::Unavailable, error).hint("set metrics.listen to a free address")
     })?;
@@ -130,6 +133,7 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
     })?;
 
     let (requests, requested) = mpsc::channel(8);
+    let (burn_ins, wishes) = mpsc::channel(8);
     let verbs = Arc::new(Verbs {
         roster: roster.clone(),
         inventory,
@@ -143,6 +147,8 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         people: announcer.clone(),
         hooks: hooks.clone(),
         state_dir: config.state_dir.clone(),
+        burn_ins,
+        board: board.clone(),
         reading: Arc::new(tokio::sync::Semaphore::new(1)),
     });
     let inventory_due = looking.due.clone();
@@ -193,6 +199,9 @@ async fn serve(source: &Source, config: Config, log_level: LogLevel) -> Result<(
         let declaring = declare(spool.clone(), feed.clone(), roster.clone(), stopping.clone());
         tasks.spawn(named("declaring", declaring));
     }
+    let burn_ins =
+        BurnIns::new(config_now.clone(), roster.clone(), announcer.clone(), hooks.clone(), board, wishes);
+    tasks.spawn(named("burn-ins", burn_ins.run(stopping.clone())));
     let runner =
         Runner::new(hooks.clone(), config_now.clone(), feed.clone(), roster.clone(), announcer.clone());
     tasks.spawn(named("hooks", runner.run(stopping.clone())));

@@ -4,6 +4,7 @@
 mod app;
 mod attesting;
 mod bmc;
+mod burn_in;
 mod cli;
 mod clock;
 mod config;

@@ -325,6 +325,19 @@ pub enum EventKind {
         /// What it said.
         message: String,
     },
+    /// 37: a burn-in of the GPU ended.
+    BurnInEnded {
+        /// `probe`, `quick`, `acceptance` or `soak`.
+        mode: String,
+        /// `pass`, `fail` or `inconclusive`.
+        outcome: String,
+        /// The gravest reason; empty for a pass without one.
+        reason: String,
+        /// From the first stage to the last, milliseconds.
+        took_ms: u64,
+        /// Memory that was held and tested, in bytes.
+        memory_bytes: u64,
+    },
     /// 36: sources of the inventory contradict each other.
     InventoryFinding {
         /// Stable name of the finding.
@@ -384,6 +397,7 @@ impl EventKind {
             Self::SwapDeclared { .. } => 34,
             Self::HookRan { .. } => 35,
             Self::InventoryFinding { .. } => 36,
+            Self::BurnInEnded { .. } => 37,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -428,6 +442,7 @@ impl EventKind {
             Self::SwapDeclared { .. } => "swap_declared",
             Self::HookRan { .. } => "hook_ran",
             Self::InventoryFinding { .. } => "inventory_finding",
+            Self::BurnInEnded { .. } => "burn_in_ended",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -497,6 +512,11 @@ impl Event {
                 limits::check("bytes of the finding's code", code.len(), limits::NAME_BYTES)?;
                 text("bytes of the finding's place", instance)?;
                 text("bytes of the finding", detail)?;
+            }
+            EventKind::BurnInEnded { mode, outcome, reason, .. } => {
+                limits::check("bytes of the burn-in's mode", mode.len(), limits::NAME_BYTES)?;
+                limits::check("bytes of the burn-in's outcome", outcome.len(), limits::NAME_BYTES)?;
+                text("bytes of the burn-in's reason", reason)?;
             }
             EventKind::Unrecognised { payload, .. } => {
                 limits::check("bytes of the event payload", payload.len(), limits::EVENT_BYTES)?;

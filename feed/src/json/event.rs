@@ -121,6 +121,13 @@ fn details(kind: &EventKind) -> Json {
         EventKind::InventoryFinding { code, instance, detail } => {
             json!({ "code": code, "instance": instance, "detail": detail })
         }
+        EventKind::BurnInEnded { mode, outcome, reason, took_ms, memory_bytes } => json!({
+            "mode": mode,
+            "outcome": outcome,
+            "reason": reason,
+            "took_ms": took_ms,
+            "memory_bytes": memory_bytes,
+        }),
         EventKind::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
         EventKind::GpuLost
         | EventKind::GpuRestored

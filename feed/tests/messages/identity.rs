@@ -181,6 +181,19 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
                 None,
             ),
         ),
+        (
+            "event_burn_in_ended",
+            event(
+                EventKind::BurnInEnded {
+                    mode: "acceptance".into(),
+                    outcome: "fail".into(),
+                    reason: "a result is wrong: 3 in gemm_hopper_bf16".into(),
+                    took_ms: 871_250,
+                    memory_bytes: 136_365_211_648,
+                },
+                gpu(),
+            ),
+        ),
     ]
 }
 

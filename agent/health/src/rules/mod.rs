@@ -9,6 +9,7 @@ mod presence;
 
 use rackmark_model::{Celsius, Count, Megahertz, Milliwatts, NoData, Percent, Reading};
 
+pub(crate) use links::replays_allowed;
 pub(crate) use node::{Around, judge_node};
 
 use crate::catalogue::Code;
@@ -34,6 +35,8 @@ pub(crate) struct Bench<'a, 'v> {
     node: &'a NodeView<'a>,
     /// A lease has it.
     pub leased: bool,
+    /// Processes on it that are the agent's own work.
+    pub own_processes: u64,
     now: Now,
     out: &'a mut Vec<Transition>,
     readings: Plausible,
@@ -79,9 +82,22 @@ pub(crate) fn judge_gpu(
 ) -> u32 {
     let Gpu { conditions, memory, links_seen, retired, occupancy, .. } = state;
     let leased = occupancy.lease.is_some();
+    let own_processes = u64::from(occupancy.burn_in.is_some());
     let answers = gpu.standing == Standing::Answering;
     let readings = if answers { Plausible::of(gpu) } else { Plausible::default() };
-    let mut bench = Bench { gpu, memory, links_seen, retired, conditions, node, leased, now, out, readings };
+    let mut bench = Bench {
+        gpu,
+        memory,
+        links_seen,
+        retired,
+        conditions,
+        node,
+        leased,
+        own_processes,
+        now,
+        out,
+        readings,
+    };
     if answers {
         bench.memory.settling = false;
     }

@@ -65,7 +65,7 @@ fn ghost(bench: &mut Bench<'_, '_>) {
 }
 
 fn foreign(bench: &mut Bench<'_, '_>) {
-    let processes = processes(bench);
+    let processes = processes(bench).map(|count| count.saturating_sub(bench.own_processes));
     let without_lease = bench.node.lease_source && !bench.leased;
     let finding = match processes {
         Some(count) => Finding::wrong_if(without_lease && count > 0),

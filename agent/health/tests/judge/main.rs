@@ -3,6 +3,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod burn_in;
 mod cards;
 mod causes;
 mod model;

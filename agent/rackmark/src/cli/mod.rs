@@ -1,6 +1,7 @@
 //! The command line. Data goes to standard output, everything else to standard
 //! error; `--json` is for machines, tables are for people.
 
+mod burn_in;
 mod check;
 mod check_config;
 mod conditions;
@@ -109,6 +110,8 @@ enum Command {
     Lease(operate::LeaseCommand),
     /// Declare that the card in a slot is going to be swapped or was, or that the new one was tested.
     Swap(operate::SwapOptions),
+    /// Test GPUs: whether they compute right, how fast, and why not.
+    BurnIn(burn_in::Options),
     /// Record a trace that the simulator can replay.
     Record(record::Options),
     /// Judge a recording again: what would have been said, and when.
@@ -158,6 +161,7 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Undrain(options) => operate::undrain(options),
         Command::Lease(command) => operate::lease(command),
         Command::Swap(options) => operate::swap(options),
+        Command::BurnIn(options) => burn_in::run(&options),
         Command::Record(options) => record::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Pause(options) => pause::pause(options),

@@ -264,6 +264,18 @@ pub const KEYS: &[Key] = &[
         "\"/run/rackmark/leases.json\"",
         "File with the leases that are in force, for `source = \"file\"`.",
     ),
+    unset(
+        "gpu",
+        "socket",
+        "\"/run/rackmark-gpu.sock\"",
+        "Socket on which systemd starts the process that works on a GPU, for each connection. This or `program`.",
+    ),
+    key(
+        "gpu",
+        "program",
+        "\"rackmark-gpu\"",
+        "Process that works on a GPU, to start directly; a bare name is looked up beside this binary. This or `socket`.",
+    ),
     key("hooks", "enabled", "true", "Run the hooks of the site (docs/hooks.md)."),
     key(
         "hooks",

@@ -40,6 +40,8 @@ pub struct Config {
     pub sampler: SamplerLaunch,
     /// How the collector comes to be.
     pub collect: CollectLaunch,
+    /// How a process that works on a GPU comes to be.
+    pub gpu: CollectLaunch,
     /// The TPM.
     pub attest: Attest,
     /// Folder of successions.
@@ -213,6 +215,7 @@ impl Config {
         keep("control.socket", self.control_socket != old.control_socket);
         keep("control.admin_group", self.admin_group != old.admin_group);
         keep("attest", self.attest != old.attest);
+        keep("gpu", self.gpu != old.gpu);
         keep("attest.succession_dir", self.succession_dir != old.succession_dir);
         keep("state.dir", self.state_dir != old.state_dir);
         self.site.clone_from(&old.site);
@@ -227,6 +230,7 @@ impl Config {
         self.admin_group.clone_from(&old.admin_group);
         self.state_dir.clone_from(&old.state_dir);
         self.attest.clone_from(&old.attest);
+        self.gpu.clone_from(&old.gpu);
         self.succession_dir.clone_from(&old.succession_dir);
         kept
     }
@@ -246,6 +250,7 @@ impl Config {
         let sampler = sampler(r);
         let collect = launch(r, "collect");
         let attest = attest(r);
+        let gpu = launch(r, "gpu");
         let succession_dir = r.text("attest", "succession_dir");
         let kernel_log = r.text("hardware", "kernel_log");
         let sysfs_root = r.text("hardware", "sysfs_root");
@@ -287,6 +292,7 @@ impl Config {
             sampler: sampler?,
             collect: collect?,
             attest: attest?,
+            gpu: gpu?,
             succession_dir: succession_dir?.into(),
             kernel_log: kernel_log?.into(),
             sysfs_root: sysfs_root?.into(),
@@ -432,7 +438,7 @@ mod tests {
         let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["sampler.socket", "collect.socket", "attest.socket", "hooks.socket"],
+            ["sampler.socket", "collect.socket", "attest.socket", "gpu.socket", "hooks.socket"],
             "{mistakes:?}"
         );
     }

@@ -10,6 +10,7 @@ use super::server::{CountersSnapshot, Refusal};
 use super::{Decimal, Kind, Sink};
 use crate::attesting::Figures;
 use crate::bmc::BmcState;
+use crate::burn_in::Board;
 use crate::hooks::EventCounts;
 use crate::publish::mqtt::StatsSnapshot;
 use crate::publish::spool::Health;
@@ -43,6 +44,8 @@ pub struct Around<'a> {
     pub hooks: Vec<(HookEvent, EventCounts)>,
     /// Evidence and the TPM; absent where the feed is off.
     pub attesting: Option<Figures>,
+    /// Burn-ins.
+    pub burn_ins: Board,
     /// Commands by verb and outcome.
     pub commands: Vec<(&'static str, &'static str, u64)>,
 }
@@ -87,6 +90,7 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
         super::attesting::attesting(figures, sink);
     }
     super::attesting::commands(&around.commands, sink);
+    super::burn_in::burn_ins(&around.burn_ins, sink);
     endpoint(around, sink);
     let mut own = around.certificates.clone();
     let not_after_unix_s = around.mqtt.as_ref().map_or(0, |mqtt| mqtt.certificate_not_after_unix_s);

@@ -4,6 +4,7 @@
 mod attesting;
 mod auth;
 mod bmc;
+mod burn_in;
 mod client_certificates;
 mod collect;
 mod dcgm;
@@ -13,6 +14,7 @@ mod mig;
 mod names;
 mod openmetrics;
 mod page;
+pub use page::html;
 #[cfg(test)]
 mod reference_tests;
 mod scrape;

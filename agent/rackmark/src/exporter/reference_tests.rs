@@ -16,6 +16,7 @@ use super::server::Counters;
 use super::{Decimal, Kind, Sink};
 use crate::attesting::{Figures, TpmFigures};
 use crate::bmc::BmcState;
+use crate::burn_in::Board;
 use crate::publish::mqtt::{BrokerInUse, StatsSnapshot};
 use crate::publish::spool::Health;
 use crate::sampling::roster::Roster;
@@ -108,6 +109,7 @@ fn everything(sink: &mut Families) {
         http: Counters::default().snapshot(),
         hooks: vec![(rackmark_model::hook::HookEvent::LeaseEnd, crate::hooks::EventCounts::default())],
         attesting: Some(attesting()),
+        burn_ins: Board::sample(),
         commands: vec![("drain", "accepted", 1)],
         certificates: vec![Certificate { used_for: "metrics", not_after_unix_s: 1 }],
         bmc: Some(BmcState { configured: true, facts: Some([].into()), ..BmcState::default() }),

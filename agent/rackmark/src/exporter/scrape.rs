@@ -16,6 +16,7 @@ use super::text::ClassicText;
 use super::web_config::Live;
 use crate::attesting::Counts;
 use crate::bmc::SharedBmc;
+use crate::burn_in::Board;
 use crate::clock;
 use crate::config::Config;
 use crate::hooks::Hooks;
@@ -34,6 +35,7 @@ pub struct Exporter {
     node_id: String,
     hooks: Option<Hooks>,
     attesting: Option<Counts>,
+    burn_ins: Board,
     commands: CommandCounts,
     names: Names,
     process: Mutex<Option<(u64, ProcessUsage)>>,
@@ -69,6 +71,7 @@ impl Exporter {
             node_id: String::new(),
             hooks: None,
             attesting: None,
+            burn_ins: Board::default(),
             commands: CommandCounts::default(),
             names: Names::new(),
             process: Mutex::new(None),
@@ -107,6 +110,13 @@ impl Exporter {
         self
     }
 
+    /// With what is known of burn-ins.
+    #[must_use]
+    pub fn with_burn_ins(mut self, board: Board) -> Self {
+        self.burn_ins = board;
+        self
+    }
+
     /// Where it is to listen.
     pub fn address(&self) -> std::net::SocketAddr {
         self.config.borrow().metrics_listen
@@ -127,6 +137,7 @@ impl Exporter {
             bmc: Some(self.bmc.read().unwrap_or_else(PoisonError::into_inner).clone())
                 .filter(|bmc| bmc.configured),
             hooks: self.hooks.as_ref().map(Hooks::counts).unwrap_or_default(),
+            burn_ins: self.burn_ins.clone(),
             attesting: self.attesting.as_ref().filter(|_| self.mqtt.is_some()).map(Counts::snapshot),
             commands: self.commands.snapshot(),
         }

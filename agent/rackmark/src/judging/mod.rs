@@ -286,6 +286,10 @@ pub fn words(transition: &Transition) -> String {
         Transition::SwapDeclared { ticket, by, until_unix_ms, .. } => {
             format!("swap declared by {by}, ticket {ticket}, until {}", Utc(*until_unix_ms))
         }
+        Transition::BurnInEnded { mode, outcome, reason, .. } => {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            format!("burn-in {} ended: {}{why}", mode.name(), outcome.name())
+        }
         Transition::MaintenanceStarted { reason, .. } => format!("maintenance begins: {reason}"),
         Transition::MaintenanceEnded { .. } => "maintenance ended".to_owned(),
         Transition::LeaseStarted { lease, .. } => format!("lease {lease} begins"),
@@ -312,6 +316,7 @@ pub fn slot_of(transition: &Transition) -> Option<u8> {
         | Transition::CardChanged { slot, .. }
         | Transition::CardMoved { slot, .. }
         | Transition::SwapDeclared { slot, .. }
+        | Transition::BurnInEnded { slot, .. }
         | Transition::LeaseStarted { slot, .. }
         | Transition::LeaseEnded { slot, .. } => Some(*slot),
         Transition::SxId { .. } | Transition::ClockStepped { .. } | Transition::KernelLogLost { .. } => None,
@@ -333,6 +338,7 @@ pub const fn kind_of(transition: &Transition) -> &'static str {
         Transition::CardChanged { .. } => "card_replaced",
         Transition::CardMoved { .. } => "card_moved",
         Transition::SwapDeclared { .. } => "swap_declared",
+        Transition::BurnInEnded { .. } => "burn_in_ended",
         Transition::MaintenanceStarted { .. } => "maintenance_started",
         Transition::MaintenanceEnded { .. } => "maintenance_ended",
         Transition::LeaseStarted { .. } => "lease_started",

@@ -87,6 +87,16 @@ pub fn event(transition: &Transition, now_unix_ms: u64) -> (EventKind, Option<u8
         Transition::CardMoved { slot, from_slot } => {
             (EventKind::CardMoved { from_slot: *from_slot }, Some(*slot), now_unix_ms)
         }
+        Transition::BurnInEnded { slot, mode, outcome, reason, took_ms, memory_bytes } => {
+            let kind = EventKind::BurnInEnded {
+                mode: mode.name().to_owned(),
+                outcome: outcome.name().to_owned(),
+                reason: cut(reason),
+                took_ms: *took_ms,
+                memory_bytes: *memory_bytes,
+            };
+            (kind, Some(*slot), now_unix_ms)
+        }
         Transition::SwapDeclared { slot, ticket, by, until_unix_ms } => {
             let kind =
                 EventKind::SwapDeclared { ticket: cut(ticket), by: cut(by), expires_unix_ms: *until_unix_ms };

@@ -71,6 +71,9 @@ impl EventKind {
             Self::InventoryFinding { code, instance, detail } => {
                 postcard::to_allocvec(&(code, instance, detail))
             }
+            Self::BurnInEnded { mode, outcome, reason, took_ms, memory_bytes } => {
+                postcard::to_allocvec(&(mode, outcome, reason, took_ms, memory_bytes))
+            }
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
     }
@@ -175,6 +178,12 @@ impl EventKind {
             36 => {
                 let (code, instance, detail): (Name, Text, Text) = whole(payload)?;
                 Self::InventoryFinding { code: code.0, instance: instance.0, detail: detail.0 }
+            }
+            37 => {
+                let (mode, outcome, reason, took_ms, memory_bytes): (Name, Name, Text, _, _) =
+                    whole(payload)?;
+                let (mode, outcome, reason) = (mode.0, outcome.0, reason.0);
+                Self::BurnInEnded { mode, outcome, reason, took_ms, memory_bytes }
             }
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })

@@ -88,6 +88,9 @@ fn details(event: &Event) -> String {
         EventKind::HookRan { event, hook, exit, took_ms, message } => {
             with(format!("{event}/{hook} exit {exit} after {took_ms} ms"), message)
         }
+        EventKind::BurnInEnded { mode, outcome, reason, took_ms, .. } => {
+            with(format!("{mode} {outcome} after {} s", took_ms / 1000), reason)
+        }
         EventKind::InventoryFinding { code, instance, detail } => with(format!("{code} {instance}"), detail),
         _ => String::new(),
     }

@@ -77,6 +77,10 @@ fn health_verb<'a>(verb: &'a Verb, roster: &Roster) -> Result<rackmark_health::V
         | Verb::Inventory
         | Verb::Check { .. }
         | Verb::History { .. }
+        | Verb::BurnInStart { .. }
+        | Verb::BurnInStop { .. }
+        | Verb::BurnInShow
+        | Verb::BurnInRecord { .. }
         | Verb::HookList
         | Verb::HookTest { .. }
         | Verb::Pause { .. }
@@ -96,11 +100,16 @@ fn gpu_of(verb: &Verb) -> Option<&str> {
         | Verb::Pause { gpu, .. }
         | Verb::Resume { gpu }
         | Verb::History { gpu, .. }
+        | Verb::BurnInStart { gpu, .. }
+        | Verb::BurnInStop { gpu }
         | Verb::Check { gpu } => gpu.as_deref(),
-        Verb::LeaseStart { gpu, .. } | Verb::Swap { gpu, .. } => Some(gpu),
-        Verb::LeaseEnd { .. } | Verb::HookList | Verb::HookTest { .. } | Verb::Status | Verb::Inventory => {
-            None
-        }
+        Verb::LeaseStart { gpu, .. } | Verb::Swap { gpu, .. } | Verb::BurnInRecord { gpu } => Some(gpu),
+        Verb::LeaseEnd { .. }
+        | Verb::BurnInShow
+        | Verb::HookList
+        | Verb::HookTest { .. }
+        | Verb::Status
+        | Verb::Inventory => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod history;
 mod hook;
 mod inventory;
 mod status;
+mod testing;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::attesting::{self, Counts};
+use crate::burn_in;
 use crate::clock;
 use crate::config::Config;
 use crate::hooks::{self, Hooks};
@@ -129,6 +131,29 @@ pub enum Verb {
     },
     /// What this server is.
     Inventory,
+    /// Test GPUs.
+    BurnInStart {
+        /// Slot, UUID, serial number or PCI address; all GPUs where absent.
+        gpu: Option<String>,
+        /// `probe`, `quick`, `acceptance` or `soak`.
+        mode: String,
+        /// Hours of a soak.
+        hours: u16,
+        /// One after the other, not all together.
+        one_by_one: bool,
+    },
+    /// End the test of GPUs, and give them back.
+    BurnInStop {
+        /// Slot, UUID, serial number or PCI address; all GPUs where absent.
+        gpu: Option<String>,
+    },
+    /// What is tested now, and what came of the last tests.
+    BurnInShow,
+    /// Everything that is known of the last test of a GPU.
+    BurnInRecord {
+        /// Slot, UUID, serial number or PCI address.
+        gpu: String,
+    },
     /// What hooks of the site each event would run.
     HookList,
     /// Run the hooks of an event, although nothing happened.
@@ -181,6 +206,10 @@ pub struct Verbs {
     pub hooks: Hooks,
     /// Where the history is.
     pub state_dir: std::path::PathBuf,
+    /// Burn-ins: where wishes go.
+    pub burn_ins: mpsc::Sender<burn_in::Request>,
+    /// Burn-ins: what runs, and what came of them.
+    pub board: burn_in::Board,
     /// Places for those who read the history.
     pub reading: Arc<tokio::sync::Semaphore>,
 }
@@ -198,6 +227,12 @@ impl Verbs {
             Verb::History { gpu, limit } => self.history(gpu, limit).await,
             Verb::Pause { gpu, for_secs } => self.pause(gpu.as_deref(), Duration::from_secs(for_secs)).await,
             Verb::Resume { gpu } => self.resume(gpu.as_deref()),
+            Verb::BurnInStart { gpu, mode, hours, one_by_one } => {
+                self.burn_in_start(gpu.as_deref(), &mode, hours, one_by_one, by()).await
+            }
+            Verb::BurnInStop { gpu } => self.burn_in_stop(gpu.as_deref(), by()).await,
+            Verb::BurnInShow => Ok(self.burn_in_show()),
+            Verb::BurnInRecord { gpu } => self.burn_in_record(&gpu),
             Verb::HookList => Ok(self.hook_list().await),
             Verb::HookTest { event, document } => self.hook_test(&event, document).await,
             verb => self.change(&verb, &by()),

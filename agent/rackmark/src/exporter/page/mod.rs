@@ -5,7 +5,7 @@
 
 mod build;
 mod gpus;
-mod html;
+pub mod html;
 mod render;
 mod sparkline;
 mod view;

@@ -1,0 +1,166 @@
+//! One stream to one process that works on a GPU. Nothing in here waits for the end of a process for longer than it
+//! says: one that hangs in the driver may never end, not even by SIGKILL.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rackmark_model::gpu_work::{GpuOrder, GpuReport};
+use rackmark_model::ipc::{self, FrameError, LENGTH_BYTES};
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use crate::config::CollectLaunch;
+use crate::sampling::beside_this_binary;
+
+/// From SIGTERM to SIGKILL, and from there to "it hangs in the kernel".
+const GRACE: Duration = Duration::from_secs(2);
+const KILLED_WITHIN: Duration = Duration::from_secs(8);
+
+/// The process cannot be had, or does not speak as agreed.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The program could not be started.
+    #[error("cannot start {}, which works on GPUs", program.display())]
+    Start {
+        /// Which program.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing listens on the socket.
+    #[error("cannot reach {}, behind which GPUs are worked on", socket.display())]
+    Connect {
+        /// Which socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The stream broke.
+    #[error("the process that works on the GPU went away")]
+    Broken(#[source] io::Error),
+    /// It sent something that is not a report.
+    #[error("the process that works on the GPU sent a malformed frame")]
+    Malformed(#[source] FrameError),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is gone.
+    Gone,
+    /// It had to be killed.
+    Killed,
+    /// It is still there.
+    Stuck,
+}
+
+/// A process with its order.
+pub struct Link {
+    stream: UnixStream,
+    child: Option<Child>,
+    frame: Vec<u8>,
+    filled: usize,
+}
+
+impl Link {
+    /// Starts or reaches a process and gives it its order.
+    ///
+    /// # Errors
+    /// Any [`LinkError`].
+    pub async fn open(launch: &CollectLaunch, order: &GpuOrder) -> Result<Self, LinkError> {
+        let (stream, child) = match launch {
+            CollectLaunch::Socket(socket) => {
+                let stream = UnixStream::connect(socket)
+                    .await
+                    .map_err(|source| LinkError::Connect { socket: socket.clone(), source })?;
+                (stream, None)
+            }
+            CollectLaunch::Program(program) => {
+                let program = beside_this_binary(program);
+                let started = start(&program).map_err(|source| LinkError::Start { program, source })?;
+                (started.0, Some(started.1))
+            }
+        };
+        let mut link = Self { stream, child, frame: Vec::new(), filled: 0 };
+        let mut frame = Vec::new();
+        ipc::encode(order, &mut frame).map_err(LinkError::Malformed)?;
+        link.stream.write_all(&frame).await.map_err(LinkError::Broken)?;
+        Ok(link)
+    }
+
+    /// The next report. Cancelling keeps what was read so far, so it may stand in a `select`.
+    ///
+    /// # Errors
+    /// [`LinkError::Broken`] or [`LinkError::Malformed`].
+    pub async fn next(&mut self) -> Result<GpuReport, LinkError> {
+        loop {
+            let wanted = if self.filled < LENGTH_BYTES {
+                LENGTH_BYTES
+            } else {
+                let prefix = [self.frame[0], self.frame[1], self.frame[2], self.frame[3]];
+                LENGTH_BYTES + ipc::body_length(prefix).map_err(LinkError::Malformed)?
+            };
+            if self.filled == wanted && wanted > LENGTH_BYTES {
+                let report = ipc::decode(&self.frame[LENGTH_BYTES..wanted]).map_err(LinkError::Malformed)?;
+                self.filled = 0;
+                return Ok(report);
+            }
+            if self.frame.len() < wanted {
+                self.frame.resize(wanted, 0);
+            }
+            match self.stream.read(&mut self.frame[self.filled..wanted]).await {
+                Ok(0) => return Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(read) => self.filled += read,
+                Err(source) => return Err(LinkError::Broken(source)),
+            }
+        }
+    }
+
+    /// Closes the stream, which ends the process, and waits for that: politely, then less so.
+    pub async fn close(self) -> End {
+        let Self { mut stream, child, .. } = self;
+        let _ = stream.shutdown().await;
+        let Some(mut child) = child else {
+            // Started by systemd: the end of its stream is the end of the process, as far as can be seen from here.
+            let mut rest = [0; 4096];
+            let drained = async { while matches!(stream.read(&mut rest).await, Ok(read) if read > 0) {} };
+            let ended = tokio::time::timeout(GRACE + KILLED_WITHIN, drained).await;
+            return if ended.is_ok() { End::Gone } else { End::Stuck };
+        };
+        drop(stream);
+        if tokio::time::timeout(GRACE / 2, child.wait()).await.is_ok() {
+            return End::Gone;
+        }
+        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
+            return End::Killed;
+        }
+        let _ = child.start_kill();
+        if tokio::time::timeout(KILLED_WITHIN, child.wait()).await.is_ok() {
+            return End::Killed;
+        }
+        // Whoever waits for it would wait for good; the runtime reaps it if it ever ends.
+        tokio::spawn(async move { child.wait().await });
+        End::Stuck
+    }
+}
+
+fn start(program: &Path) -> io::Result<(UnixStream, Child)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let child =
+        Command::new(program).stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn()?;
+    Ok((UnixStream::from_std(ours)?, child))
+}

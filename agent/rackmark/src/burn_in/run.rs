@@ -1,0 +1,345 @@
+//! One burn-in of one GPU, from its first order to its last report: what the process says is taken down, what the samples
+//! say is taken down beside it, and whoever has a better claim on the GPU gets it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rackmark_health::burn_in::{Ending, Sampled, judge};
+use rackmark_model::gpu_work::{BurnInOrder, FigureKind, GpuOrder, GpuReport};
+use rackmark_model::{NoData, PciAddress};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::fresh;
+use super::link::{End, Link, LinkError};
+use super::record::{Point, Record};
+use super::store::Store;
+use super::task::{Board, Running};
+use crate::clock;
+use crate::config::Config;
+use crate::exit::chain;
+use crate::sampling::roster::{Roster, Standing};
+use crate::sampling::task::SharedRoster;
+
+/// Between two looks at what samples say and at who wants the GPU.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two points of a record.
+const POINT_EVERY_MS: u64 = 1_000;
+/// Silence that is allowed until the first stage begins: the driver starts, memory is taken, modules are compiled.
+const SETUP: Duration = Duration::from_secs(60);
+/// Silence that is allowed once a stage began or ended: goldens are computed, a checker is proved.
+const BETWEEN: Duration = Duration::from_secs(30);
+/// XID 45: preemptive cleanup after a process ended (NVIDIA's catalogue).
+const PREEMPTIVE_CLEANUP: u32 = 45;
+/// Silence that is allowed while a stage works: ten times what lies between two reports of progress, and room for a host
+/// that is busy.
+const WORKING: Duration = Duration::from_secs(10);
+
+/// Where a run stands in the daemon.
+pub struct Place {
+    pub config: watch::Receiver<Arc<Config>>,
+    pub roster: SharedRoster,
+    pub store: Store,
+    pub board: Board,
+    /// Set to whoever wants it to end.
+    pub stop: watch::Receiver<Option<String>>,
+}
+
+/// How a run left the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It can be used.
+    Free,
+    /// A process that cannot be ended is on it.
+    Wedged,
+}
+
+/// Runs what is left of the record's plan and judges it.
+pub async fn run(place: &mut Place, record: &mut Record) -> Left {
+    let slot = record.card.slot;
+    let config = place.config.borrow().clone();
+    let xids = xid_counts(&place.roster, slot);
+    let Ok(address) = record.card.address.parse::<PciAddress>() else {
+        record.worked.ending = Ending::Unavailable("its PCI address is not known".to_owned());
+        return finish(place, record, &xids, (None, false)).await;
+    };
+    let numa_node = numa_node(&config.sysfs_root, address);
+    let (mut left, mut killed) = (Left::Free, false);
+    loop {
+        let stages = record.worked.begin_order();
+        if stages.is_empty() {
+            break;
+        }
+        let total = record
+            .worked
+            .device
+            .as_ref()
+            .map_or_else(|| memory_total(&place.roster, slot), |device| device.memory_bytes);
+        let order = GpuOrder::BurnIn(BurnInOrder {
+            gpu_uuid: record.card.uuid.clone(),
+            seed: record.seed,
+            memory_permille: record.worked.plan.memory_permille(total),
+            numa_node,
+            stages: record.worked.plan.stages[stages].to_vec(),
+        });
+        let mut link = match Link::open(&config.gpu, &order).await {
+            Ok(link) => link,
+            Err(error) => {
+                record.worked.ending = Ending::Unavailable(chain(&error));
+                break;
+            }
+        };
+        let ending = Drive::new(place, record).until_over(&mut link).await;
+        let closing = Instant::now();
+        let end = link.close().await;
+        killed |= end != End::Gone;
+        match ending {
+            None => {}
+            Some(Ending::Hung) if end == End::Stuck => record.worked.ending = Ending::Wedged,
+            Some(ending) => {
+                if matches!(ending, Ending::Preempted(_)) {
+                    record.gave_back_ms = u64::try_from(closing.elapsed().as_millis()).ok();
+                }
+                record.worked.ending = ending;
+            }
+        }
+        if end == End::Stuck {
+            left = Left::Wedged;
+        }
+        if left == Left::Wedged || !matches!(record.worked.ending, Ending::Running) {
+            break;
+        }
+    }
+    let slow_of = (left == Left::Free).then_some(address);
+    finish(place, record, &xids, (slow_of, killed)).await;
+    left
+}
+
+/// Reads what the work did to the card, and judges.
+async fn finish(
+    place: &Place,
+    record: &mut Record,
+    xids: &XidCounts,
+    (slow_of, killed): (Option<PciAddress>, bool),
+) -> Left {
+    let slot = record.card.slot;
+    let config = place.config.borrow().clone();
+    // A customer who waits for the GPU does not wait for this.
+    let preempted = matches!(record.worked.ending, Ending::Preempted(_));
+    let slow = match slow_of.filter(|_| !preempted) {
+        Some(address) => {
+            let others = {
+                let roster = place.roster.read().unwrap_or_else(PoisonError::into_inner);
+                roster.gpus.iter().map(|gpu| gpu.address).filter(|other| *other != address).collect()
+            };
+            fresh::slow(&config, address, others).await
+        }
+        None => None,
+    };
+    let after = xid_counts(&place.roster, slot);
+    for (code, count) in after {
+        // XID 45 after a process was killed is the driver cleaning up after it, which was our doing.
+        let ours = code == PREEMPTIVE_CLEANUP && killed;
+        if !ours && count > xids.get(&code).copied().unwrap_or(0) {
+            record.seen.xid(code);
+        }
+    }
+    {
+        let roster = place.roster.read().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(gpu), Some(taken), Some(slow)) = (roster.gpu(slot), roster.taken, &slow) {
+            record.seen.take(&Sampled {
+                boot_ms: taken.boot_ms,
+                fast: &gpu.fast,
+                slow: Some(&slow.slow),
+                inventory: gpu.inventory.as_ref(),
+                stage: None,
+                own_processes: 1,
+            });
+            record.seen.slow_after_end = true;
+        }
+    }
+    record.ended_unix_ms = Some(clock::unix_ms());
+    record.judgement = Some(judge(&record.card.uuid, &record.worked, &record.seen));
+    Left::Free
+}
+
+type XidCounts = std::collections::BTreeMap<u32, u64>;
+
+/// How often each XID was told of the GPU so far.
+fn xid_counts(roster: &SharedRoster, slot: u8) -> XidCounts {
+    let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
+    let gpu = roster.health.gpus.get(usize::from(slot));
+    gpu.map(|gpu| gpu.incidents.counts.iter().map(|(code, count)| (*code, count.errors)).collect())
+        .unwrap_or_default()
+}
+
+fn memory_total(roster: &SharedRoster, slot: u8) -> u64 {
+    let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
+    let inventory = roster.gpu(slot).and_then(|gpu| gpu.inventory.as_ref());
+    inventory.and_then(|inventory| inventory.memory_total.ok()).map_or(0, |bytes| bytes.0)
+}
+
+fn numa_node(sysfs_root: &Path, address: PciAddress) -> Option<u16> {
+    let PciAddress { domain, bus, device, function } = address;
+    let name = format!("{domain:04x}:{bus:02x}:{device:02x}.{function:x}");
+    fs::read_to_string(sysfs_root.join("bus/pci/devices").join(name).join("numa_node"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// One process at work.
+struct Drive<'a> {
+    place: &'a mut Place,
+    record: &'a mut Record,
+    heard: Instant,
+    patience: Duration,
+    last_sample_ms: Option<u64>,
+    rate: Option<(FigureKind, u64)>,
+}
+
+impl<'a> Drive<'a> {
+    fn new(place: &'a mut Place, record: &'a mut Record) -> Self {
+        Self { place, record, heard: Instant::now(), patience: SETUP, last_sample_ms: None, rate: None }
+    }
+
+    /// Until the process said that it is done (none), or for what reason it is to end.
+    async fn until_over(&mut self, link: &mut Link) -> Option<Ending> {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                report = link.next() => match report {
+                    Ok(report) => {
+                        if let Some(over) = self.take(&report) {
+                            return over;
+                        }
+                    }
+                    Err(error) => return Some(broken(&error)),
+                },
+                _ = looks.tick() => {
+                    self.look();
+                    if let Some(by) = self.preempted() {
+                        return Some(Ending::Preempted(by));
+                    }
+                    if self.heard.elapsed() > self.patience {
+                        return Some(Ending::Hung);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a report; some where the process is not listened to any more.
+    fn take(&mut self, report: &GpuReport) -> Option<Option<Ending>> {
+        self.heard = Instant::now();
+        if let Err(strange) = self.record.worked.take(report) {
+            return Some(Some(Ending::Nonsense(strange.to_string())));
+        }
+        match report {
+            GpuReport::StageBegan { .. } | GpuReport::StageSkipped { .. } | GpuReport::SelfTest { .. } => {
+                self.patience = BETWEEN;
+            }
+            GpuReport::Progress(progress) => {
+                self.patience = WORKING;
+                self.rate = Some((progress.kind, progress.rate));
+            }
+            GpuReport::StageEnded(_) => {
+                self.patience = BETWEEN;
+                self.rate = None;
+                if let Err(error) = self.place.store.keep_running(self.record) {
+                    tracing::warn!(error = chain(&error), "a burn-in that runs is not kept on disk");
+                }
+            }
+            GpuReport::Done | GpuReport::Failed(_) => return Some(None),
+            _ => {}
+        }
+        None
+    }
+
+    /// Takes down what samples say.
+    fn look(&mut self) {
+        let roster = self.place.roster.read().unwrap_or_else(PoisonError::into_inner);
+        let record = &mut *self.record;
+        let (Some(gpu), Some(taken)) = (roster.gpu(record.card.slot), roster.taken) else { return };
+        let stage = record.worked.running();
+        let at_ms = clock::unix_ms().saturating_sub(record.began_unix_ms);
+        if self.last_sample_ms != Some(taken.boot_ms) {
+            self.last_sample_ms = Some(taken.boot_ms);
+            record.seen.take(&Sampled {
+                boot_ms: taken.boot_ms,
+                fast: &gpu.fast,
+                slow: gpu.slow.as_ref().map(|slow| &slow.slow),
+                inventory: gpu.inventory.as_ref(),
+                stage,
+                // Ours; the driver may not show it yet.
+                own_processes: 1,
+            });
+        }
+        let point = Point {
+            at_ms,
+            stage: stage.and_then(|stage| u32::try_from(stage).ok()),
+            celsius: gpu.fast.temperature_gpu.ok().map(|celsius| celsius.0),
+            milliwatts: gpu.fast.power_draw.ok().map(|power| power.0),
+            clock_mhz: gpu.fast.clock_sm.ok().map(|clock| clock.0),
+            rate: self.rate.map(|(_, rate)| rate),
+            kind: self.rate.map(|(kind, _)| kind),
+        };
+        let every = record.point_every_ms(POINT_EVERY_MS);
+        if record.points.last().is_none_or(|last| at_ms >= last.at_ms + every) {
+            record.point(point);
+        }
+        self.place.board.show(record.card.slot, running(record, point));
+    }
+
+    /// Who wants the GPU, if anybody does.
+    fn preempted(&self) -> Option<String> {
+        if let Some(by) = self.place.stop.borrow().as_ref() {
+            return Some(by.clone());
+        }
+        let roster = self.place.roster.read().unwrap_or_else(PoisonError::into_inner);
+        claimed(&roster, self.record.card.slot)
+    }
+}
+
+/// Who has a better claim on the GPU.
+fn claimed(roster: &Roster, slot: u8) -> Option<String> {
+    let occupancy = roster.health.gpus.get(usize::from(slot)).map(|gpu| &gpu.occupancy)?;
+    if let Some(lease) = &occupancy.lease {
+        return Some(format!("lease {}", lease.id));
+    }
+    let gpu = roster.gpu(slot)?;
+    match gpu.standing {
+        Standing::Absent(NoData::Paused) => return Some("a pause".to_owned()),
+        Standing::Absent(NoData::HandedOver) => return Some("another driver".to_owned()),
+        _ => {}
+    }
+    let processes = gpu.fast.processes_compute.ok()?;
+    (processes.0 > 1).then(|| format!("{} other processes", processes.0 - 1))
+}
+
+fn broken(error: &LinkError) -> Ending {
+    match error {
+        LinkError::Malformed(_) => Ending::Nonsense(chain(error)),
+        _ => Ending::Broken(chain(error)),
+    }
+}
+
+/// What people are shown of a run.
+fn running(record: &Record, point: Point) -> Running {
+    let stages = &record.worked.plan.stages;
+    Running {
+        mode: record.mode,
+        began_unix_ms: record.began_unix_ms,
+        total_ms: record.worked.plan.total_ms(),
+        phase: "running",
+        stage: record.worked.running(),
+        test: record.worked.running().map(|stage| stages[stage].test),
+        stages: stages.len(),
+        miscompares: record.worked.miscompares_total,
+        point,
+    }
+}

@@ -1,0 +1,582 @@
+//! Takes wishes for burn-ins and sees them through: permission, the GPU's lock, the hooks of the site, one run for each
+//! GPU, and what comes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rackmark_health::burn_in::{Judgement, Mode, Outcome, Plan, Seen, Worked, compare_siblings};
+use rackmark_health::{BurnInResult, Verb};
+use rackmark_model::gpu_work::BurnInTest;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::gate;
+use super::record::{Card, Point, Record, VERSION};
+use super::run::{Left, Place, run};
+use super::store::Store;
+use crate::clock;
+use crate::config::Config;
+use crate::control::verbs::People;
+use crate::exit::chain;
+use crate::hooks::{Content, GpuName, Hooks};
+use crate::sampling::roster::Roster;
+use crate::sampling::task::SharedRoster;
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which GPUs, by slot.
+    pub slots: Vec<u8>,
+    /// How thorough.
+    pub mode: Mode,
+    /// Hours of a soak.
+    pub hours: u16,
+    /// One after the other, not all together.
+    pub one_by_one: bool,
+    /// Who wants it.
+    pub by: String,
+}
+
+/// A wish.
+pub enum Request {
+    /// Begin; answered at once, before anything runs.
+    Start(Wanted, oneshot::Sender<Result<(), String>>),
+    /// End on one GPU, or on all; answered with how many were told.
+    Stop {
+        /// Which.
+        slot: Option<u8>,
+        /// Who wants it.
+        by: String,
+        /// How many runs were told.
+        told: oneshot::Sender<usize>,
+    },
+}
+
+/// A run, as people are shown it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// How thorough.
+    pub mode: Mode,
+    /// When it began, milliseconds since 1970.
+    pub began_unix_ms: u64,
+    /// Time of all stages, in milliseconds.
+    pub total_ms: u64,
+    /// `waiting` or `running`.
+    pub phase: &'static str,
+    /// The stage that runs.
+    pub stage: Option<usize>,
+    /// Its test.
+    pub test: Option<BurnInTest>,
+    /// All stages.
+    pub stages: usize,
+    /// Wrong results so far.
+    pub miscompares: u64,
+    /// How the GPU is.
+    pub point: Point,
+}
+
+/// A run that did not begin, or the outcome of the last one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Last {
+    /// It was not begun, and why.
+    NotBegun(String),
+    /// It ended.
+    Ended(Box<Record>),
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    running: BTreeMap<u8, Running>,
+    last: BTreeMap<u8, Last>,
+}
+
+/// What runs and what came of the last runs, for whoever wants to know.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<Mutex<Shown>>);
+
+impl Board {
+    fn with<T>(&self, change: impl FnOnce(&mut Shown) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows a run as it is.
+    pub fn show(&self, slot: u8, running: Running) {
+        self.with(|shown| shown.running.insert(slot, running));
+    }
+
+    fn end(&self, slot: u8, last: Last) {
+        self.with(|shown| {
+            shown.running.remove(&slot);
+            shown.last.insert(slot, last);
+        });
+    }
+
+    fn remember(&self, slot: u8, record: Record) {
+        self.with(|shown| {
+            shown.last.entry(slot).or_insert_with(|| Last::Ended(Box::new(record)));
+        });
+    }
+
+    /// One GPU that is tested and was tested before.
+    #[cfg(test)]
+    pub fn sample() -> Self {
+        let board = Self::default();
+        let worked = Worked::new(Plan::of(Mode::Quick, 1));
+        let judgement = rackmark_health::burn_in::judge("GPU-1", &worked, &Seen::default());
+        let record = Record {
+            version: VERSION,
+            agent_version: String::new(),
+            node: "node".to_owned(),
+            simulated: true,
+            card: Card { uuid: "GPU-1".to_owned(), ..Card::default() },
+            driver_version: None,
+            mode: Mode::Quick,
+            by: "root".to_owned(),
+            seed: 1,
+            began_unix_ms: 1,
+            ended_unix_ms: Some(2),
+            gave_back_ms: None,
+            worked,
+            seen: Seen::default(),
+            points: Vec::new(),
+            judgement: Some(judgement),
+        };
+        board.remember(0, record);
+        board.show(
+            0,
+            Running {
+                mode: Mode::Quick,
+                began_unix_ms: 3,
+                total_ms: 1,
+                phase: "running",
+                stage: None,
+                test: None,
+                stages: 1,
+                miscompares: 0,
+                point: Point::default(),
+            },
+        );
+        board
+    }
+
+    /// What runs, by slot.
+    pub fn running(&self) -> BTreeMap<u8, Running> {
+        self.with(|shown| shown.running.clone())
+    }
+
+    /// What came of the last run of a GPU.
+    pub fn last(&self, slot: u8) -> Option<Last> {
+        self.with(|shown| shown.last.get(&slot).cloned())
+    }
+
+    /// The last record of every GPU that has one, by slot; only what `look` makes of it is copied.
+    pub fn records<T>(&self, look: impl Fn(u8, &Record) -> T) -> Vec<T> {
+        self.with(|shown| {
+            let ended = shown.last.iter().filter_map(|(slot, last)| match last {
+                Last::Ended(record) => Some((*slot, record)),
+                Last::NotBegun(_) => None,
+            });
+            ended.map(|(slot, record)| look(slot, record)).collect()
+        })
+    }
+}
+
+/// What every group of runs needs.
+#[derive(Clone)]
+struct Around {
+    config: watch::Receiver<Arc<Config>>,
+    roster: SharedRoster,
+    people: People,
+    hooks: Hooks,
+    store: Store,
+    board: Board,
+    node: String,
+    stops: Arc<Mutex<BTreeMap<u8, watch::Sender<Option<String>>>>>,
+    wedged: Arc<Mutex<BTreeSet<u8>>>,
+}
+
+/// The task.
+pub struct BurnIns {
+    around: Around,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl BurnIns {
+    /// Nothing runs yet; what is on disk of earlier runs is shown.
+    pub fn new(
+        config: watch::Receiver<Arc<Config>>,
+        roster: SharedRoster,
+        people: People,
+        hooks: Hooks,
+        board: Board,
+        requests: mpsc::Receiver<Request>,
+    ) -> Self {
+        let (store, node) = {
+            let config = config.borrow();
+            (Store::new(&config.state_dir), config.node.clone())
+        };
+        let around = Around {
+            config,
+            roster,
+            people,
+            hooks,
+            store,
+            board,
+            node,
+            stops: Arc::default(),
+            wedged: Arc::default(),
+        };
+        Self { around, requests }
+    }
+
+    /// Takes wishes until the daemon stops; then every run gives its GPU back.
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+        let mut groups = JoinSet::new();
+        let mut remembered = false;
+        let mut looks = tokio::time::interval(std::time::Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request::Start(wanted, answer)) => {
+                        let begun = self.around.admit(&wanted);
+                        if begun.is_ok() {
+                            groups.spawn(group(self.around.clone(), wanted));
+                        }
+                        let _ = answer.send(begun);
+                    }
+                    Some(Request::Stop { slot, by, told }) => {
+                        let _ = told.send(self.around.stop(slot, &by));
+                    }
+                    None => break,
+                },
+                _ = groups.join_next(), if !groups.is_empty() => {}
+                // GPUs have names once they were sampled.
+                _ = looks.tick(), if !remembered => {
+                    if let Some(resumed) = self.around.remember() {
+                        remembered = true;
+                        for wanted in resumed {
+                            groups.spawn(resume(self.around.clone(), wanted));
+                        }
+                    }
+                }
+                _ = stopping.changed() => break,
+            }
+        }
+        self.around.stop(None, "the agent stops");
+        while groups.join_next().await.is_some() {}
+    }
+}
+
+impl Around {
+    /// Whether all of it may begin.
+    fn admit(&self, wanted: &Wanted) -> Result<(), String> {
+        let running = self.board.running();
+        let wedged = self.wedged.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in &wanted.slots {
+            if running.contains_key(slot) {
+                return Err(format!("a burn-in of GPU {slot} runs already"));
+            }
+            if wedged.contains(slot) {
+                return Err(format!("a process that cannot be ended is on GPU {slot}: reboot the node"));
+            }
+        }
+        for slot in &wanted.slots {
+            self.waits(*slot, wanted);
+        }
+        Ok(())
+    }
+
+    fn waits(&self, slot: u8, wanted: &Wanted) {
+        let plan = self.plan(wanted);
+        self.board.show(
+            slot,
+            Running {
+                mode: wanted.mode,
+                began_unix_ms: clock::unix_ms(),
+                total_ms: plan.total_ms(),
+                phase: "waiting",
+                stage: None,
+                test: None,
+                stages: plan.stages.len(),
+                miscompares: 0,
+                point: Point::default(),
+            },
+        );
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, watch::channel(None).0);
+    }
+
+    fn stop(&self, slot: Option<u8>, by: &str) -> usize {
+        let stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = 0;
+        for (_, stop) in stops.iter().filter(|(known, _)| slot.is_none_or(|slot| slot == **known)) {
+            stop.send_replace(Some(by.to_owned()));
+            told += 1;
+        }
+        told
+    }
+
+    /// Shows what is on disk; the soaks that were cut off by a restart are to go on. None before GPUs have names.
+    fn remember(&self) -> Option<Vec<Record>> {
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        roster.taken?;
+        let mut resumed = Vec::new();
+        for gpu in &roster.gpus {
+            let Some(uuid) = &gpu.identity.uuid else { continue };
+            if let Some(record) = self.store.last(uuid) {
+                self.board.remember(gpu.identity.slot, record);
+            }
+            match self.store.running(uuid) {
+                Some(mut record) if record.mode == Mode::Soak => {
+                    record.card.slot = gpu.identity.slot;
+                    resumed.push(record);
+                }
+                Some(record) => {
+                    tracing::warn!(
+                        gpu = gpu.identity.slot,
+                        mode = record.mode.name(),
+                        "a burn-in was cut off when the agent ended: it says nothing"
+                    );
+                    let _ = self.store.forget_running(uuid);
+                }
+                None => {}
+            }
+        }
+        Some(resumed)
+    }
+
+    fn change(&self, verb: &Verb<'_>, by: &str) -> Result<(), String> {
+        let mut people = self.people.clone();
+        people
+            .announce(|roster, now, changes| roster.carry_out(verb, by, now, changes))
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    /// Links between GPUs are tested where all of them are: another one may be a customer's.
+    fn plan(&self, wanted: &Wanted) -> Plan {
+        let mut plan = Plan::of(wanted.mode, wanted.hours);
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        if wanted.one_by_one || !roster.gpus.iter().all(|gpu| wanted.slots.contains(&gpu.identity.slot)) {
+            plan.stages.retain(|stage| stage.test != BurnInTest::PeerLink);
+        }
+        plan
+    }
+
+    fn names(&self, slots: &[u8]) -> Vec<GpuName> {
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        slots.iter().map(|slot| GpuName::of(*slot, &roster)).collect()
+    }
+
+    fn card(&self, slot: u8) -> Result<(Card, Option<String>, bool), String> {
+        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        let card = card(&roster, slot).ok_or_else(|| format!("GPU {slot} has no UUID yet"))?;
+        Ok((card, roster.driver_version.clone(), roster.simulated()))
+    }
+}
+
+fn card(roster: &Roster, slot: u8) -> Option<Card> {
+    let gpu = roster.gpu(slot)?;
+    let text = |reading: Option<&rackmark_model::Reading<String>>| reading.and_then(|text| text.clone().ok());
+    Some(Card {
+        slot,
+        uuid: gpu.identity.uuid.clone()?,
+        serial: gpu.identity.serial.clone(),
+        name: gpu.identity.name.clone(),
+        address: gpu.identity.address.clone(),
+        physical_slot: gpu.physical_slot.clone(),
+        vbios_version: text(gpu.inventory.as_ref().map(|inventory| &inventory.vbios_version)),
+    })
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Any seed tests as well as another; one that nobody knows before is only harder to cheat.
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => clock::unix_ms(),
+    }
+}
+
+/// All GPUs of one wish.
+async fn group(around: Around, wanted: Wanted) {
+    let before =
+        Content::BeforeBurnIn { gpus: around.names(&wanted.slots), level: wanted.mode.name().to_owned() };
+    let vetoed = match around.hooks.run(before, false).await {
+        Ok(outcome) => outcome.veto(),
+        // Hooks are off.
+        Err(_) => None,
+    };
+    if let Some(why) = vetoed {
+        for slot in &wanted.slots {
+            around.not_begun(*slot, format!("a hook of the site says no: {why}"));
+        }
+        return;
+    }
+    let mut records: Vec<Record> = Vec::new();
+    if wanted.one_by_one {
+        for slot in &wanted.slots {
+            records.extend(one(around.clone(), *slot, wanted.clone(), None).await);
+        }
+    } else {
+        let mut runs = JoinSet::new();
+        for slot in &wanted.slots {
+            runs.spawn(one(around.clone(), *slot, wanted.clone(), None));
+        }
+        while let Some(ended) = runs.join_next().await {
+            records.extend(ended.ok().flatten());
+        }
+    }
+    compare(&around, &mut records);
+    told(&around, &records);
+}
+
+/// A soak that was cut off.
+async fn resume(around: Around, mut record: Record) {
+    let slot = record.card.slot;
+    tracing::info!(gpu = slot, "a soak goes on where it was cut off");
+    record.seen.resume();
+    let wanted =
+        Wanted { slots: vec![slot], mode: record.mode, hours: 1, one_by_one: false, by: record.by.clone() };
+    around.waits(slot, &wanted);
+    let records: Vec<Record> = one(around.clone(), slot, wanted, Some(record)).await.into_iter().collect();
+    told(&around, &records);
+}
+
+fn told(around: &Around, records: &[Record]) {
+    for record in records {
+        let outcome = record.judgement.as_ref().map_or(Outcome::Inconclusive, |judgement| judgement.outcome);
+        around.hooks.happened(Content::AfterBurnIn {
+            gpus: around.names(&[record.card.slot]),
+            verdict: outcome.name().to_owned(),
+            reason: record.reason(),
+        });
+    }
+}
+
+impl Around {
+    fn not_begun(&self, slot: u8, why: String) {
+        tracing::warn!(gpu = slot, why, "a burn-in does not begin");
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+        self.board.end(slot, Last::NotBegun(why));
+    }
+}
+
+/// One GPU, from the gate to the record that is kept. None where it did not begin.
+async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) -> Option<Record> {
+    let begun = begin(&around, slot, &wanted, earlier).await;
+    let (mut record, lock) = match begun {
+        Ok(begun) => begun,
+        Err(why) => {
+            around.not_begun(slot, why);
+            return None;
+        }
+    };
+    tracing::info!(gpu = slot, mode = record.mode.name(), by = record.by, "a burn-in begins");
+    let stop = around
+        .stops
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&slot)
+        .map(watch::Sender::subscribe)?;
+    let mut place = Place {
+        config: around.config.clone(),
+        roster: around.roster.clone(),
+        store: around.store.clone(),
+        board: around.board.clone(),
+        stop,
+    };
+    let left = run(&mut place, &mut record).await;
+    drop(lock);
+    if left == Left::Wedged {
+        around.wedged.lock().unwrap_or_else(PoisonError::into_inner).insert(slot);
+    }
+    let reason = record.reason();
+    let outcome = record.judgement.as_ref().map_or(Outcome::Inconclusive, |judgement| judgement.outcome);
+    let result = BurnInResult {
+        mode: record.mode,
+        outcome,
+        reason: &reason,
+        took_ms: record.took_ms(),
+        memory_bytes: record.memory_bytes(),
+    };
+    if let Err(why) = around.change(&Verb::BurnInEnd { slot, result: Some(result) }, &record.by) {
+        tracing::warn!(gpu = slot, why, "the end of a burn-in is not told");
+    }
+    let paused = record.mode == Mode::Soak
+        && matches!(&record.worked.ending, rackmark_health::burn_in::Ending::Preempted(by) if by == "the agent stops");
+    let kept = if paused { around.store.keep_running(&record) } else { around.store.keep(&record) };
+    if let Err(error) = kept {
+        tracing::error!(gpu = slot, error = chain(&error), "the result of a burn-in is not kept");
+    }
+    tracing::info!(
+        gpu = slot,
+        mode = record.mode.name(),
+        outcome = outcome.name(),
+        reason,
+        "a burn-in ended"
+    );
+    around.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+    around.board.end(slot, Last::Ended(Box::new(record.clone())));
+    Some(record)
+}
+
+/// Permission, lock, state.
+async fn begin(
+    around: &Around,
+    slot: u8,
+    wanted: &Wanted,
+    earlier: Option<Record>,
+) -> Result<(Record, std::fs::File), String> {
+    let (card, driver_version, simulated) = around.card(slot)?;
+    let lock = around.store.lock(&card.uuid).map_err(|error| format!("cannot lock GPU {slot}: {error}"))?;
+    let lock = lock.ok_or_else(|| format!("another agent works on GPU {slot}"))?;
+    gate::idle(&around.roster, slot).await?;
+    let stopped = around
+        .stops
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&slot)
+        .and_then(|stop| stop.borrow().clone());
+    if let Some(by) = stopped {
+        return Err(format!("it was stopped by {by}"));
+    }
+    around.change(&Verb::BurnInStart { slot, mode: wanted.mode }, &wanted.by)?;
+    let record = earlier.unwrap_or_else(|| Record {
+        version: VERSION,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: around.node.clone(),
+        simulated,
+        card,
+        driver_version,
+        mode: wanted.mode,
+        by: wanted.by.clone(),
+        seed: seed(),
+        began_unix_ms: clock::unix_ms(),
+        ended_unix_ms: None,
+        gave_back_ms: None,
+        worked: Worked::new(around.plan(wanted)),
+        seen: Seen::default(),
+        points: Vec::new(),
+        judgement: None,
+    });
+    Ok((record, lock))
+}
+
+/// GPUs of one model that were tested together are compared; what is found is kept with each.
+fn compare(around: &Around, records: &mut [Record]) {
+    records.sort_by(|one, other| (&one.card.name, one.card.slot).cmp(&(&other.card.name, other.card.slot)));
+    for same in records.chunk_by_mut(|one, other| one.card.name == other.card.name) {
+        if same.len() < 2 {
+            continue;
+        }
+        let mut judgements: Vec<&mut Judgement> =
+            same.iter_mut().filter_map(|record| record.judgement.as_mut()).collect();
+        compare_siblings(&mut judgements);
+        for record in same {
+            if let Err(error) = around.store.keep(record) {
+                tracing::error!(error = chain(&error), "the comparison of a burn-in is not kept");
+            }
+            around.board.end(record.card.slot, Last::Ended(Box::new(record.clone())));
+        }
+    }
+}
