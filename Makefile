@@ -30,8 +30,8 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 FUZZ_BUILD := $(CARGO_TARGET_DIR)/fuzz
 
 # Debian packages: what the build links (systemd), what the tests talk to.
-BUILD_PACKAGES := libsystemd-dev libtss2-dev pkg-config gcc libc6-dev
-TEST_PACKAGES := mosquitto mosquitto-clients prometheus prometheus-alertmanager chromium shellcheck g++ \
+BUILD_PACKAGES := libsystemd-dev libtss2-dev pkg-config gcc g++ libc6-dev
+TEST_PACKAGES := mosquitto mosquitto-clients prometheus prometheus-alertmanager chromium shellcheck \
   python3-venv systemd swtpm swtpm-tools tpm2-tools zstd
 
 .PHONY: help

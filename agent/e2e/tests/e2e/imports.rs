@@ -83,6 +83,12 @@ const RULES: &[Rule] = &[
         reason: "the simulator shares only the C ABI with what it tests",
     },
     Rule {
+        krate: "rackmark-sim-cuda",
+        may: &["rackmark-sim-nvml"],
+        never: &["rackmark-model", "rackmark-gpu", "cudarc"],
+        reason: "the simulator shares only the C ABI and the kernels' source with what it tests; its tool reads which GPUs a folder has",
+    },
+    Rule {
         krate: "rackmark-sim-broker",
         may: &[],
         never: &["rackmark-model", "rackmark-feed"],
