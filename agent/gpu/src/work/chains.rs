@@ -127,10 +127,9 @@ impl Test for Chains {
         judged
     }
 
-    fn is_caught(&self, judged: &Judged) -> bool {
-        let [wrong] = judged.first[..] else { return false };
+    fn is_spoiled(&self, wrong: &Wrong) -> bool {
         let place = Place::Chain { block: self.blocks - 1, thread: FLIP_THREAD };
-        judged.verified && judged.count == 1 && wrong.place == place
+        wrong.place == place
     }
 
     fn scale(&mut self, permille: u64) {

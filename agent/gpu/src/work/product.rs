@@ -263,10 +263,9 @@ impl Test for Product {
         judged
     }
 
-    fn is_caught(&self, judged: &Judged) -> bool {
-        let [wrong] = judged.first[..] else { return false };
+    fn is_spoiled(&self, wrong: &Wrong) -> bool {
         let last = self.wrong_tile(self.tiles as usize - 1, TileRecord::default(), 0).place;
-        judged.verified && judged.count == 1 && wrong.place == last
+        wrong.place == last
     }
 
     fn scale(&mut self, permille: u64) {

@@ -6,7 +6,7 @@ use super::cuda::{CudaError, Gpu, Stretch};
 use super::meter::Work;
 use super::modules::Modules;
 use super::product::Product;
-use super::test::{Judged, Slot, Test};
+use super::test::{Judged, Slot, Test, Wrong};
 use rackmark_model::gpu_work::{Format, LAUNCH_MS};
 
 /// Periods, in milliseconds: 1 Hz to 500 Hz. Each has its turn for [`TURN`].
@@ -64,8 +64,8 @@ impl Test for Pulse {
         self.product.judge(number, record)
     }
 
-    fn is_caught(&self, judged: &Judged) -> bool {
-        self.product.is_caught(judged)
+    fn is_spoiled(&self, wrong: &Wrong) -> bool {
+        self.product.is_spoiled(wrong)
     }
 
     fn scale(&mut self, permille: u64) {

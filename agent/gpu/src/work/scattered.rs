@@ -284,9 +284,8 @@ impl Test for Scattered {
         judged
     }
 
-    fn is_caught(&self, judged: &Judged) -> bool {
-        let [wrong] = judged.first[..] else { return false };
-        judged.verified && judged.count == 1 && wrong.place == Place::Chain { block: 0, thread: 0 }
+    fn is_spoiled(&self, wrong: &Wrong) -> bool {
+        wrong.place == Place::Chain { block: 0, thread: 0 }
     }
 
     fn scale(&mut self, permille: u64) {

@@ -65,7 +65,7 @@ pub trait Test {
     /// Bytes of distinct memory that it wrote or read so far.
     fn memory_bytes(&self) -> u64;
 
-    /// Queues launch `number` with its marks; `flip` has it spoil one bit, where [`Test::is_caught`] says.
+    /// Queues launch `number` with its marks; `flip` has it spoil one bit, where [`Test::is_spoiled`] says.
     ///
     /// # Errors
     /// [`CudaError`].
@@ -74,8 +74,8 @@ pub trait Test {
     /// Looks at what a launch left. Launches are looked at in their order.
     fn judge(&mut self, number: u64, record: &[u8]) -> Judged;
 
-    /// Whether the judgement of the self-test's launch names the spoiled bit, where it is, and nothing else.
-    fn is_caught(&self, judged: &Judged) -> bool;
+    /// Whether this is the bit that the self-test's launch spoils, where it is.
+    fn is_spoiled(&self, wrong: &Wrong) -> bool;
 
     /// Makes launches longer or shorter by so many thousandths, where it can.
     fn scale(&mut self, permille: u64);
