@@ -47,7 +47,7 @@ __device__ __forceinline__ Share share_of(u32 tile) {
     return {tile, warp * 16 + lane / 4, lane % 4 * 2};
 }
 
-#ifdef RACKMARK_SIMULATED
+#ifdef PRODUCT_BY_REFERENCE
 
 struct Ring {};
 template <class F>
@@ -56,54 +56,11 @@ static void multiply(const GemmHopper& p, Ring&, u32 first_tile, Held<F>& held) 
 }
 
 #else
-
-template <class F>
-struct Stage {
-    enum : u32 {
-        BOXES_OF_A = TILE / BOX_ROWS,
-        BOXES_OF_B = Shape<F>::TILES * TILE / BOX_ROWS,
-        BYTES = (BOXES_OF_A + BOXES_OF_B) * BOX_BYTES,
-    };
-};
-
-// Stages, each with a barrier that says it is full and one that says it is empty, then the weights of columns.
-struct Ring {
-    u32 stages;    // shared address
-    u32 barriers;  // of the full ones; those of the empty ones follow
-    const u32* weights;
-    u32 stage;
-    u32 phase;
-};
+#ifndef RACKMARK_EMULATED
 
 extern __shared__ __align__(1024) u8 shared_memory[];
 
-template <class F>
-__device__ __forceinline__ Ring ring_of_block() {
-    Ring ring;
-    u32 base = (u32)__cvta_generic_to_shared(shared_memory);
-    u32 unaligned = base % 1024;
-    u32 skipped = unaligned ? 1024 - unaligned : 0;
-    ring.stages = base + skipped;
-    ring.barriers = ring.stages + Shape<F>::STAGES * Stage<F>::BYTES;
-    ring.weights = (const u32*)(shared_memory + skipped + Shape<F>::STAGES * (Stage<F>::BYTES + 16));
-    ring.stage = 0;
-    ring.phase = 0;
-    return ring;
-}
-template <class F>
-__device__ __forceinline__ void advance(Ring& ring) {
-    if (++ring.stage == Shape<F>::STAGES) {
-        ring.stage = 0;
-        ring.phase ^= 1;
-    }
-}
-template <class F>
-__device__ __forceinline__ u32 stage_at(const Ring& ring) { return ring.stages + ring.stage * Stage<F>::BYTES; }
-__device__ __forceinline__ u32 full_at(const Ring& ring) { return ring.barriers + ring.stage * 8; }
-template <class F>
-__device__ __forceinline__ u32 empty_at(const Ring& ring, u32 stage) {
-    return ring.barriers + (Shape<F>::STAGES + stage) * 8;
-}
+__device__ __forceinline__ u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
 
 __device__ __forceinline__ void set_up_barrier(u32 barrier, u32 arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -134,11 +91,6 @@ __device__ __forceinline__ void fetch_box_for_both(const TensorMap& map, u32 to,
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
                  "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to), "l"(&map), "r"(barrier), "r"(column), "r"(row),
                  "h"((u16)3) : "memory");
-}
-
-// A matrix in shared memory, to wgmma: rows of 128 bytes swizzled by 128 bytes, 1024 bytes from 8 rows to the next.
-__device__ __forceinline__ u64 matrix_at(u32 address) {
-    return (u64)((address & 0x3ffff) >> 4) | 1ull << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
 }
 
 #define NAMES_64                                                                                                      \
@@ -173,6 +125,73 @@ __device__ __forceinline__ void step(Fp8, float (&held)[1][2][32], u64 a, u64 b)
                  : SUMS_128("+f", held[0]) : "l"(a), "l"(b));
 }
 
+__device__ __forceinline__ void steps_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void steps_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int UNDER_WAY>
+__device__ __forceinline__ void wait_for_steps() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(UNDER_WAY) : "memory");
+}
+
+__device__ __forceinline__ void barriers_are_set_up() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+// Registers go from the fetching warpgroup to those that multiply: 128 * 40 + 256 * 232 are the block's 384 * 168.
+__device__ __forceinline__ void give_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 40;"); }
+__device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 232;"); }
+
+#endif
+
+template <class F>
+struct Stage {
+    enum : u32 {
+        BOXES_OF_A = TILE / BOX_ROWS,
+        BOXES_OF_B = Shape<F>::TILES * TILE / BOX_ROWS,
+        BYTES = (BOXES_OF_A + BOXES_OF_B) * BOX_BYTES,
+    };
+};
+
+// Stages, each with a barrier that says it is full and one that says it is empty, then the weights of columns.
+struct Ring {
+    u32 stages;    // shared address
+    u32 barriers;  // of the full ones; those of the empty ones follow
+    const u32* weights;
+    u32 stage;
+    u32 phase;
+};
+
+template <class F>
+__device__ __forceinline__ Ring ring_of_block() {
+    Ring ring;
+    u32 base = shared_address(shared_memory);
+    u32 unaligned = base % 1024;
+    u32 skipped = unaligned ? 1024 - unaligned : 0;
+    ring.stages = base + skipped;
+    ring.barriers = ring.stages + Shape<F>::STAGES * Stage<F>::BYTES;
+    ring.weights = (const u32*)(shared_memory + skipped + Shape<F>::STAGES * (Stage<F>::BYTES + 16));
+    ring.stage = 0;
+    ring.phase = 0;
+    return ring;
+}
+template <class F>
+__device__ __forceinline__ void advance(Ring& ring) {
+    if (++ring.stage == Shape<F>::STAGES) {
+        ring.stage = 0;
+        ring.phase ^= 1;
+    }
+}
+template <class F>
+__device__ __forceinline__ u32 stage_at(const Ring& ring) { return ring.stages + ring.stage * Stage<F>::BYTES; }
+__device__ __forceinline__ u32 full_at(const Ring& ring) { return ring.barriers + ring.stage * 8; }
+template <class F>
+__device__ __forceinline__ u32 empty_at(const Ring& ring, u32 stage) {
+    return ring.barriers + (Shape<F>::STAGES + stage) * 8;
+}
+
+// A matrix in shared memory, to wgmma: rows of 128 bytes swizzled by 128 bytes, 1024 bytes from 8 rows to the next.
+__device__ __forceinline__ u64 matrix_at(u32 address) {
+    return (u64)((address & 0x3ffff) >> 4) | 1ull << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
+}
+
 __device__ __forceinline__ void opaque(float& value) { OPAQUE_FP32(value); }
 __device__ __forceinline__ void opaque(i32& value) { OPAQUE_32(value); }
 
@@ -186,13 +205,6 @@ template <class C, u32 TILES>
 __device__ __forceinline__ void clear(C (&held)[TILES][2][32]) {
     UNROLLED
     for (u32 n = 0; n < TILES * 64; ++n) held[n / 64][n / 32 % 2][n % 32] = 0;
-}
-
-__device__ __forceinline__ void steps_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void steps_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int UNDER_WAY>
-__device__ __forceinline__ void wait_for_steps() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(UNDER_WAY) : "memory");
 }
 
 // Issues the steps over the stage that the ring is at.
@@ -314,7 +326,7 @@ __device__ __forceinline__ void multiply_all(const GemmHopper& p, Ring& ring, We
 
 template <class F>
 __device__ __forceinline__ void gemm_hopper(const GemmHopper& p) {
-#ifdef RACKMARK_SIMULATED
+#ifdef PRODUCT_BY_REFERENCE
     if (threadIdx.x < PRODUCERS) return;
     Ring ring;
     multiply_all<F>(p, ring, column_weight);
@@ -326,12 +338,12 @@ __device__ __forceinline__ void gemm_hopper(const GemmHopper& p) {
             set_up_barrier(ring.barriers + stage * 8, 1);
             set_up_barrier(empty_at<F>(ring, stage), CLUSTER * 2 * GROUP / 32);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        barriers_are_set_up();
     }
     __syncthreads();
     cluster_meets();
     if (threadIdx.x < PRODUCERS) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        give_registers();
         if (threadIdx.x == 0) {
             u32 tile_columns = p.gemm.columns / TILE, rank = blockIdx.x % CLUSTER;
             for_each_tile<F>(p, [&](bool, u32 first_tile) {
@@ -339,7 +351,7 @@ __device__ __forceinline__ void gemm_hopper(const GemmHopper& p) {
             });
         }
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        take_registers();
         const u32* table = ring.weights;
         multiply_all<F>(p, ring, [table](u32 column) { return table[column]; });
     }

@@ -39,7 +39,7 @@ __device__ __forceinline__ Share share_of(u32 tile) {
             warp % Shape<F>::WARPS_ACROSS * Shape<F>::WARP_COLUMNS + lane % 4 * 2};
 }
 
-#ifdef RACKMARK_SIMULATED
+#ifdef PRODUCT_BY_REFERENCE
 
 template <class F>
 static void multiply(const Gemm& p, u32, u32, const Share& share, Held<F>& held) {
@@ -47,6 +47,9 @@ static void multiply(const Gemm& p, u32, u32, const Share& share, Held<F>& held)
 }
 
 #else
+#ifndef RACKMARK_EMULATED
+
+extern __shared__ __align__(128) u8 shared_memory[];
 
 __device__ __forceinline__ u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
 
@@ -60,11 +63,6 @@ __device__ __forceinline__ void wait_for_groups() { asm volatile("cp.async.wait_
 __device__ __forceinline__ void load_matrices(u32 (&to)[4], u32 from) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from));
-}
-
-// Where a 16-byte chunk of a row is in a stage.
-__device__ __forceinline__ u32 chunk_at(u32 row, u32 chunk) {
-    return row * STAGE_ROW_BYTES + ((chunk ^ (row >> 1 & 3)) << 4);
 }
 
 #define MMA_FLOAT(name, shape)                                                                                       \
@@ -87,6 +85,19 @@ __device__ __forceinline__ void mma(Int8, i32& d0, i32& d1, i32& d2, i32& d3, co
 __device__ __forceinline__ void mma(double& d0, double& d1, double a, double b) {
     asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
                  : "+d"(d0), "+d"(d1) : "d"(a), "d"(b));
+}
+
+__device__ __forceinline__ double shared_double(u32 from) {
+    double value;
+    asm volatile("ld.shared.f64 %0, [%1];" : "=d"(value) : "r"(from));
+    return value;
+}
+
+#endif
+
+// Where a 16-byte chunk of a row is in a stage.
+__device__ __forceinline__ u32 chunk_at(u32 row, u32 chunk) {
+    return row * STAGE_ROW_BYTES + ((chunk ^ (row >> 1 & 3)) << 4);
 }
 
 // One step over 32 bytes of depth. a and b: the warp's first rows of both operands in a stage.
@@ -112,12 +123,6 @@ __device__ __forceinline__ void step(F format, u32 a, u32 b, u32 first_chunk, u3
     }
 }
 
-__device__ __forceinline__ double shared_double(u32 from) {
-    double value;
-    asm volatile("ld.shared.f64 %0, [%1];" : "=d"(value) : "r"(from));
-    return value;
-}
-
 __device__ __forceinline__ void step(Fp64, u32 a, u32 b, u32 first_chunk, u32 lane,
                                      Held<Fp64>& held) {
     double of_a[Shape<Fp64>::ROWS], of_b[Shape<Fp64>::WARP_COLUMNS / 8];
@@ -138,12 +143,11 @@ __device__ __forceinline__ void step(Fp64, u32 a, u32 b, u32 first_chunk, u32 la
 template <class F>
 __device__ __forceinline__ void multiply(const Gemm& p, u32 tile_row, u32 tile_column, const Share& share,
                                          Held<F>& held) {
-    extern __shared__ __align__(128) u8 stages[];
     enum : u32 { THREADS = Shape<F>::THREADS, CHUNKS = OPERAND_STAGE_BYTES / 16, ROWS_A_FETCH = THREADS / 4 };
     u32 pitch = p.depth * F::BYTES;
     u32 parts = pitch / STAGE_ROW_BYTES;
     u32 lane = threadIdx.x % 32;
-    u32 base = shared_address(stages);
+    u32 base = shared_address(shared_memory);
     // Four threads fetch a row; the same chunk of every row that is ROWS_A_FETCH further on.
     u32 row = threadIdx.x / 4, chunk = threadIdx.x % 4;
     const u8* from_a = p.a + (u64)(tile_row * TILE + row) * pitch + chunk * 16;

@@ -18,6 +18,11 @@ extern thread_local Position threadIdx, blockIdx, blockDim, gridDim;
 extern "C" u32 simulated_sm();
 extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 
+// Products are by reference, unless a test emulates the instructions of the real ones.
+#ifndef RACKMARK_EMULATED
+#define PRODUCT_BY_REFERENCE
+#endif
+
 #define __global__
 #define __device__
 #define __forceinline__ inline

@@ -1,6 +1,6 @@
 //! The kernels' own source, compiled for the CPU, answers what the golden arithmetic says; and one wrong bit anywhere
-//! changes the answer. Only the tensor product itself is by reference here; what follows it is the source that runs on
-//! a GPU.
+//! changes the answer. In `launch` only the tensor product itself is by reference; in `emulated` it is as it is for a GPU,
+//! and its instructions are emulated.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,15 +13,16 @@ use rackmark_gpu::golden::{
     pattern_word,
 };
 
-/// The compiled kernels; the file's name is the hash of what it was compiled from.
-fn program() -> PathBuf {
+/// The kernels, compiled into a program of `tests/simulated`; the file's name has the hash of what it was compiled from.
+fn program(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = folder.join("kernels");
+    let main = folder.join(format!("tests/simulated/{name}.cpp"));
     let mut hash = 0;
     let mut files: Vec<PathBuf> =
         sources.read_dir().expect("kernels").flatten().map(|file| file.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "cu"));
-    files.push(folder.join("tests/simulated/launch.cpp"));
+    files.push(main.clone());
     files.sort();
     for file in &files {
         hash = std::fs::read(file)
@@ -30,14 +31,14 @@ fn program() -> PathBuf {
             .fold(hash, |hash, byte| mix64(hash ^ u64::from(*byte)) + 1);
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = target.join(format!("launch-{hash:016x}"));
+    let program = target.join(format!("{name}-{hash:016x}"));
     if !program.exists() {
-        let unfinished = target.join(format!("launch-{hash:016x}-{}", std::process::id()));
+        let unfinished = target.join(format!("{name}-{hash:016x}-{}", std::process::id()));
         let compiled = Command::new("g++")
             .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-ffp-contract=off"])
             .args(["-DRACKMARK_SIMULATED", "-I"])
             .arg(&sources)
-            .arg(folder.join("tests/simulated/launch.cpp"))
+            .arg(&main)
             .arg("-o")
             .arg(&unfinished)
             .output()
@@ -50,8 +51,12 @@ fn program() -> PathBuf {
 
 /// Launches line by line; what each line answered.
 fn launched(lines: &str) -> Vec<Vec<u64>> {
+    answered("launch", lines)
+}
+
+fn answered(name: &str, lines: &str) -> Vec<Vec<u64>> {
     let mut child =
-        Command::new(program()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        Command::new(program(name)).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut input = child.stdin.take().expect("piped");
     let lines = lines.to_owned();
     let writer = std::thread::Builder::new()
@@ -168,6 +173,31 @@ fn one_golden_holds_for_every_format_and_way() {
         let moved =
             sms(&answers[0]).iter().zip(sms(&answers[1])).filter(|(one, other)| **one != *other).count();
         assert_eq!(moved, tiles, "the next launch gives every tile to another SM");
+    }
+}
+
+/// Depths are such that every stage of shared memory is used more than once.
+#[test]
+fn tensor_paths_put_every_product_where_it_belongs() {
+    for (format, hopper, range) in PRODUCTS {
+        let (rows, columns, blocks) = if hopper == 1 { (4 * TILE, 2 * TILE, 2) } else { (2 * TILE, TILE, 1) };
+        let depth = match (format, hopper) {
+            (0, 1) => 384,
+            (3 | 5, 1) => 896,
+            (3, _) => 512,
+            (2 | 4, _) => 128,
+            _ => 256,
+        };
+        let golden =
+            Product::new(&Problem { rows, columns, depth, seed_a: 8, seed_b: 9, range }).expect("exact");
+        let passes = if hopper == 1 { 1 } else { 3 };
+        let line =
+            format!("product {format} {hopper} {rows} {columns} {depth} 8 9 {passes} 1 {blocks} 0 0 0\n");
+        let answer = answered("emulated", &line).remove(0);
+        for (tile, sum) in golden.tile_sums().iter().enumerate() {
+            let place = format!("format {format}, hopper {hopper}, tile {tile}");
+            assert_eq!(answer[3 * tile..3 * tile + 2], [sum.wrapping_mul(passes), 0], "{place}");
+        }
     }
 }
 
