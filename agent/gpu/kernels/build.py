@@ -178,13 +178,19 @@ def problems_of_assembly(name, said):
     return problems
 
 
-def problems_of_code(name, sass):
-    """What is wrong with a cubin by its instructions."""
+def entries_of(module):
+    """Names of a module's entries, by its source."""
+    source = (KERNELS / f"{module}.cu").read_text()
+    return re.findall(r'^extern "C" .*?(\w+)\((?:const __grid_constant__ )?\w+ p\)', source, re.M)
+
+
+def problems_of_code(name, sass, declared):
+    """What is wrong with a cubin by its instructions; `declared` are the entries that it must have."""
     problems = []
     sections = re.split(r"^\s*\.section\s+\.text\.(\w+),.*$", sass, flags=re.M)
     entries = dict(zip(sections[1::2], sections[2::2]))
-    if not entries:
-        problems.append(f"{name}: no code")
+    if set(entries) != set(declared):
+        problems.append(f"{name}: code of {sorted(entries)}, its source has {sorted(declared)}")
     for entry, code in entries.items():
         found = set(re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", code))
         local = found & {"LDL", "STL"}
@@ -220,7 +226,7 @@ def problems_of(folder, said):
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, sass in zip(said, pool.map(disassemble, said)):
-            problems += problems_of_code(name, sass)
+            problems += problems_of_code(name, sass, entries_of(name.split(".")[0]))
     return problems
 
 

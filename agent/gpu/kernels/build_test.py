@@ -41,13 +41,18 @@ class Checks(unittest.TestCase):
 
     def test_what_the_code_is(self):
         right = CODE.format(tensor="HMMA", memory="LDG.E")
-        self.assertEqual(build.problems_of_code("x", right), [])
-        self.finds(build.problems_of_code("x", CODE.format(tensor="FFMA", memory="LDG.E")), "instructions []")
-        self.finds(build.problems_of_code("x", CODE.format(tensor="IMMA", memory="LDG.E")), "['IMMA']")
-        self.finds(build.problems_of_code("x", CODE.format(tensor="HMMA", memory="LDL.64")), "['LDL']")
-        self.finds(build.problems_of_code("x", CODE.format(tensor="HMMA", memory="STL")), "['STL']")
-        self.finds(build.problems_of_code("x", right.replace("gemm_bf16", "chase")), "declared are []")
-        self.finds(build.problems_of_code("x", ""), "no code")
+
+        def problems(code, declared=("gemm_bf16",)):
+            return build.problems_of_code("x", code, declared)
+
+        self.assertEqual(problems(right), [])
+        self.finds(problems(CODE.format(tensor="FFMA", memory="LDG.E")), "instructions []")
+        self.finds(problems(CODE.format(tensor="IMMA", memory="LDG.E")), "['IMMA']")
+        self.finds(problems(CODE.format(tensor="HMMA", memory="LDL.64")), "['LDL']")
+        self.finds(problems(CODE.format(tensor="HMMA", memory="STL")), "['STL']")
+        self.finds(problems(right.replace("gemm_bf16", "chase"), ("chase",)), "declared are []")
+        self.finds(problems(right, ("gemm_bf16", "gemm_fp16")), "its source has ['gemm_bf16', 'gemm_fp16']")
+        self.finds(problems(""), "code of []")
 
     def test_bytes(self):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
@@ -62,10 +67,9 @@ class Checks(unittest.TestCase):
                 self.finds(build.differences(again), "a.ptx")
 
     def test_every_product_is_declared(self):
-        entries = {word.split("(")[0] for module in ("gemm_portable", "gemm_hopper")
-                   for word in (build.KERNELS / f"{module}.cu").read_text().split() if word.startswith("gemm_")
-                   and "(" in word and not word.startswith(("gemm_hopper(", "gemm_hopper<"))}
-        self.assertEqual(entries, set(build.TENSOR))
+        entries = [*build.entries_of("gemm_portable"), *build.entries_of("gemm_hopper")]
+        self.assertEqual(len(entries), 8)
+        self.assertEqual(set(entries), set(build.TENSOR))
 
 
 if __name__ == "__main__":
