@@ -43,14 +43,19 @@ MODULES = {
 NVRTC_OPTIONS = ["--std=c++17", "--restrict"]
 PTXAS_OPTIONS = ["-O3", "--verbose", "--warn-on-spills"]
 
-# Most registers of a thread: what the blocks that a launch counts on leave of a multiprocessor's 65,536.
-REGISTERS_MAX = {"gemm_bf16": 255, "gemm_fp16": 255, "gemm_tf32": 255, "gemm_int8": 255, "gemm_fp64": 128,
-                 "tiles_sum_fp64": 128,
-                 "gemm_hopper_bf16": 168, "gemm_hopper_int8": 168, "gemm_hopper_fp8": 168}
-REGISTERS_MAX_OTHERS = 64
+# Most registers of a thread: what the blocks that a launch counts on (abi.rs) leave of a multiprocessor's 65,536.
+REGISTERS_MAX = {
+    "memory_verify": 64, "memory_invert": 64, "memory_copy": 64,
+    "tiles_sum_fp32": 64, "tiles_sum_int32": 64, "tiles_sum_fp64": 128,
+    "gemm_bf16": 255, "gemm_fp16": 255, "gemm_tf32": 255, "gemm_int8": 255, "gemm_fp64": 128,
+    "gemm_hopper_bf16": 168, "gemm_hopper_int8": 168, "gemm_hopper_fp8": 168,
+}
+REGISTERS_MAX_OTHERS = 40
 # Tensor instruction that an entry must consist of; no other entry has any.
-TENSOR = {"gemm_bf16": "HMMA", "gemm_fp16": "HMMA", "gemm_tf32": "HMMA", "gemm_int8": "IMMA", "gemm_fp64": "DMMA",
-          "gemm_hopper_bf16": "HGMMA", "gemm_hopper_int8": "IGMMA", "gemm_hopper_fp8": "QGMMA"}
+TENSOR = {
+    "gemm_bf16": "HMMA", "gemm_fp16": "HMMA", "gemm_tf32": "HMMA", "gemm_int8": "IMMA", "gemm_fp64": "DMMA",
+    "gemm_hopper_bf16": "HGMMA", "gemm_hopper_int8": "IGMMA", "gemm_hopper_fp8": "QGMMA",
+}
 TENSOR_INSTRUCTIONS = ("HMMA", "IMMA", "DMMA", "QMMA", "HGMMA", "IGMMA", "QGMMA", "DGMMA", "BGMMA", "UTCHMMA", "UTCQMMA")
 # Serialised wgmma: the product still comes out right, at a fraction of the speed.
 SERIALISED = ("C7508", "C7510")

@@ -16,8 +16,8 @@ pub const WORD_ERRORS_MAX: usize = 64;
 /// How many blocks a launch has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grid {
-    /// So many for each multiprocessor, or as many as are resident there at a time
-    /// (`cuOccupancyMaxActiveBlocksPerMultiprocessor`) where that is fewer: the kernel's threads stride over the work.
+    /// So many for each multiprocessor, which has room for all of them at a time on every architecture that there is
+    /// code for (`REGISTERS_MAX` in `kernels/build.py`): the kernel's threads stride over the work.
     PerMultiprocessor(u32),
     /// One for each tile of the product.
     PerTile,
@@ -43,8 +43,14 @@ pub struct Kernel {
     pub cluster: u32,
 }
 
-const fn streaming<P>(module: &'static str, entry: &'static str) -> Kernel {
-    let grid = Grid::PerMultiprocessor(8);
+/// 256 threads of up to 40 registers: six blocks fill the 1,536 threads of a multiprocessor of sm_86, sm_89 and sm_120,
+/// and three quarters of the others'.
+const LEAN: u32 = 6;
+/// 256 threads of up to 64 registers: four blocks have all of a multiprocessor's.
+const WIDE: u32 = 4;
+
+const fn streaming<P>(module: &'static str, entry: &'static str, blocks: u32) -> Kernel {
+    let grid = Grid::PerMultiprocessor(blocks);
     Kernel {
         module,
         entry,
@@ -95,19 +101,19 @@ const fn per_tile(entry: &'static str) -> Kernel {
 const HOPPER_SHARED_BYTES: u32 = 4 * 49_152 + 2_048;
 
 /// Writes the pattern ([`MemoryPattern`]).
-pub const MEMORY_FILL: Kernel = streaming::<MemoryPattern>("memory_pattern", "memory_fill");
+pub const MEMORY_FILL: Kernel = streaming::<MemoryPattern>("memory_pattern", "memory_fill", LEAN);
 /// Reads it and compares ([`MemoryPattern`]).
-pub const MEMORY_VERIFY: Kernel = streaming::<MemoryPattern>("memory_pattern", "memory_verify");
+pub const MEMORY_VERIFY: Kernel = streaming::<MemoryPattern>("memory_pattern", "memory_verify", WIDE);
 /// Reads it, compares, and leaves its complement ([`MemoryPattern`]).
-pub const MEMORY_INVERT: Kernel = streaming::<MemoryPattern>("memory_pattern", "memory_invert");
+pub const MEMORY_INVERT: Kernel = streaming::<MemoryPattern>("memory_pattern", "memory_invert", WIDE);
 /// Writes counting words ([`MemoryTraffic`]).
-pub const MEMORY_WRITE: Kernel = streaming::<MemoryTraffic>("memory_traffic", "memory_write");
+pub const MEMORY_WRITE: Kernel = streaming::<MemoryTraffic>("memory_traffic", "memory_write", LEAN);
 /// Sums counting words per block ([`MemoryTraffic`]).
-pub const MEMORY_READ: Kernel = streaming::<MemoryTraffic>("memory_traffic", "memory_read");
+pub const MEMORY_READ: Kernel = streaming::<MemoryTraffic>("memory_traffic", "memory_read", LEAN);
 /// Copies ([`MemoryTraffic`]).
-pub const MEMORY_COPY: Kernel = streaming::<MemoryTraffic>("memory_traffic", "memory_copy");
+pub const MEMORY_COPY: Kernel = streaming::<MemoryTraffic>("memory_traffic", "memory_copy", WIDE);
 /// Writes an operand of a product ([`Operands`]).
-pub const OPERANDS_FILL: Kernel = streaming::<Operands>("operands", "operands_fill");
+pub const OPERANDS_FILL: Kernel = streaming::<Operands>("operands", "operands_fill", LEAN);
 /// Sums the tiles of a stored FP32 product ([`TileSums`]).
 pub const TILES_SUM_FP32: Kernel = per_tile("tiles_sum_fp32");
 /// Sums the tiles of a stored INT32 product ([`TileSums`]).
@@ -131,19 +137,19 @@ pub const GEMM_HOPPER_FP8: Kernel = hopper("gemm_hopper_fp8");
 /// INT8 product by `wgmma` ([`GemmHopper`]).
 pub const GEMM_HOPPER_INT8: Kernel = hopper("gemm_hopper_int8");
 /// Chains of FP32 multiply-adds ([`Alu`]).
-pub const ALU_FP32: Kernel = streaming::<Alu>("alu", "alu_fp32");
+pub const ALU_FP32: Kernel = streaming::<Alu>("alu", "alu_fp32", LEAN);
 /// Chains of FP64 multiply-adds ([`Alu`]).
-pub const ALU_FP64: Kernel = streaming::<Alu>("alu", "alu_fp64");
+pub const ALU_FP64: Kernel = streaming::<Alu>("alu", "alu_fp64", LEAN);
 /// Chains of 64-bit integer operations ([`Alu`]).
-pub const ALU_INTEGER: Kernel = streaming::<Alu>("alu", "alu_integer");
+pub const ALU_INTEGER: Kernel = streaming::<Alu>("alu", "alu_integer", LEAN);
 /// Chains through shared memory and from lane to lane ([`Alu`]).
-pub const ALU_EXCHANGE: Kernel = streaming::<Alu>("alu", "alu_exchange");
+pub const ALU_EXCHANGE: Kernel = streaming::<Alu>("alu", "alu_exchange", LEAN);
 /// Reads counting words in scattered order ([`Gather`]).
-pub const GATHER: Kernel = streaming::<Gather>("gather", "gather");
+pub const GATHER: Kernel = streaming::<Gather>("gather", "gather", LEAN);
 /// Adds to scattered words ([`Atomic`]).
-pub const ATOMIC_ADD: Kernel = streaming::<Atomic>("gather", "atomic_add_scattered");
+pub const ATOMIC_ADD: Kernel = streaming::<Atomic>("gather", "atomic_add_scattered", LEAN);
 /// Writes the table that [`CHASE`] goes through ([`Chase`]).
-pub const CHASE_FILL: Kernel = streaming::<Chase>("gather", "chase_fill");
+pub const CHASE_FILL: Kernel = streaming::<Chase>("gather", "chase_fill", LEAN);
 /// One thread of each block follows a table from word to word ([`Chase`]).
 pub const CHASE: Kernel = Kernel {
     module: "gather",

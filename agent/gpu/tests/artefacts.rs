@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use rackmark_gpu::abi::KERNELS;
+use rackmark_gpu::abi::{Grid, KERNELS};
 use rackmark_gpu::artefacts::{ARTEFACTS, Artefact};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -96,6 +96,18 @@ fn launches_have_the_threads_and_clusters_that_kernels_were_compiled_for() {
         assert!(head.contains(&format!(".maxntid {}, 1, 1", kernel.threads)), "{head}");
         let cluster = format!(".reqnctapercluster {}, 1, 1", kernel.cluster);
         assert_eq!(head.contains(&cluster), kernel.cluster > 1, "{head}");
+    }
+}
+
+/// Threads and shared memory of the smallest multiprocessors: 1,536 and 100 KiB (sm_86, sm_89, sm_120), 228 KiB on 9.0;
+/// a block takes 1 KiB more than it asks for. Registers are held to their limits by `kernels/build.py`.
+#[test]
+fn a_multiprocessor_has_room_for_the_blocks_that_a_launch_gives_it() {
+    for kernel in KERNELS {
+        let Grid::PerMultiprocessor(blocks) = kernel.grid else { continue };
+        let shared = if kernel.module == "gemm_hopper" { 228 << 10 } else { 100 << 10 };
+        assert!(blocks * kernel.threads <= 1_536, "{}", kernel.entry);
+        assert!(blocks * (kernel.shared_bytes + 1_024) <= shared, "{}", kernel.entry);
     }
 }
 
