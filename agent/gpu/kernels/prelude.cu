@@ -40,11 +40,11 @@ extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 #define ONE_RUNS_FOR_ALL() if (threadIdx.x != 0) return
 #define BLOCK_SHARED static thread_local
 #define ALL_ARRIVED()
-// The compiler must not know the value any more.
-#define OPAQUE_32(value) asm volatile("" : "+r"(value))
-#define OPAQUE_64(value) asm volatile("" : "+r"(value))
-#define OPAQUE_FP32(value) asm volatile("" : "+x"(value))
-#define OPAQUE_FP64(value) asm volatile("" : "+x"(value))
+// What a compiler keeps in registers matters on a GPU only.
+#define OPAQUE_32(value) ((void)(value))
+#define OPAQUE_64(value) ((void)(value))
+#define OPAQUE_FP32(value) ((void)(value))
+#define OPAQUE_FP64(value) ((void)(value))
 
 static inline u32 this_sm() { return simulated_sm(); }
 static inline u64 atomic_add(u64* at, u64 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
@@ -71,6 +71,7 @@ static inline double double_of(u64 bits) { double value; __builtin_memcpy(&value
 #define ONE_RUNS_FOR_ALL()
 #define BLOCK_SHARED __shared__
 #define ALL_ARRIVED() __syncthreads()
+// The compiler must not know the value any more.
 #define OPAQUE_32(value) asm volatile("" : "+r"(value))
 #define OPAQUE_64(value) asm volatile("" : "+l"(value))
 #define OPAQUE_FP32(value) asm volatile("" : "+f"(value))
@@ -238,10 +239,14 @@ struct Share {
 
 // Elements as the tensor cores read them.
 static inline double element(Bf16, const u8* at) { return float_of((u32)(at[1] << 8 | at[0]) << 16); }
+static inline double magnitude(u32 exponent, u32 mantissa, u32 mantissa_bits, i32 bias) {
+    i32 scale = (exponent ? (i32)exponent : 1) - bias - (i32)mantissa_bits;
+    return __builtin_ldexp((exponent ? 1u << mantissa_bits : 0) + mantissa, scale);
+}
 static inline double element(Fp16, const u8* at) {
-    _Float16 value;
-    __builtin_memcpy(&value, at, 2);
-    return (double)value;
+    u32 bits = at[1] << 8 | at[0], exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    double size = exponent < 31 ? magnitude(exponent, mantissa, 10, 15) : mantissa ? __builtin_nan("") : __builtin_inf();
+    return bits >> 15 ? -size : size;
 }
 static inline double element(Tf32, const u8* at) {
     u32 bits;
@@ -255,9 +260,8 @@ static inline double element(Fp64, const u8* at) {
 }
 static inline double element(Fp8, const u8* at) {
     u32 exponent = *at >> 3 & 15, mantissa = *at & 7;
-    if (exponent == 15 && mantissa == 7) return __builtin_nan("");
-    double magnitude = exponent ? (8 + mantissa) * __builtin_ldexp(1, (int)exponent - 10) : mantissa * 0.001953125;
-    return *at >> 7 ? -magnitude : magnitude;
+    double size = exponent == 15 && mantissa == 7 ? __builtin_nan("") : magnitude(exponent, mantissa, 3, 7);
+    return *at >> 7 ? -size : size;
 }
 static inline i32 element(Int8, const u8* at) { return (signed char)*at; }
 
