@@ -18,7 +18,8 @@ use serde_json::Value as Json;
 const DASHBOARDS: [&str; 2] = ["rackmark-fleet.json", "rackmark-node.json"];
 
 /// Conditions of a GPU, by code.
-const GPU_CONDITIONS: [&str; 36] = [
+const GPU_CONDITIONS: [&str; 37] = [
+    "burn_in_failed",
     "card_untested",
     "gpu_lost",
     "gpu_unresponsive",
