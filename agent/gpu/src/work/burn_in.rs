@@ -31,7 +31,8 @@ const AIMED: std::ops::RangeInclusive<u64> = 700..=1_400;
 /// A launch becomes longer or shorter by so many thousandths at a time.
 const SCALE: (u64, u64) = (250, 8_000);
 
-/// Memory that records and other small things take, beside what is held for tests.
+/// Memory that records and other small things take, beside what is held for tests: so much, or a sixteenth of what is
+/// free where that is less.
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// CUDA's codes that say that a module cannot be loaded here and leave the context as it was: invalid image, no binary
@@ -78,7 +79,7 @@ pub fn run(order: &BurnInOrder, outlet: &Outlet, stop: &Stop) -> Result<bool, Cu
 /// So many thousandths of what is free, whole pages of 2 MiB, with something left for the driver.
 fn share(free_bytes: u64, permille: u16) -> u64 {
     let share = u128::from(free_bytes) * u128::from(permille.min(950)) / 1_000;
-    let share = u64::try_from(share).unwrap_or(u64::MAX).min(free_bytes.saturating_sub(RESERVE_BYTES));
+    let share = u64::try_from(share).unwrap_or(u64::MAX).min(free_bytes - RESERVE_BYTES.min(free_bytes / 16));
     (share >> 21 << 21).max(2 << 20)
 }
 

@@ -20,6 +20,7 @@ pub struct Work {
     pub amount: u64,
 }
 
+/// At least 1: a rate of 0 says that nothing was done.
 fn rate(kind: FigureKind, amount: u64, took: Duration) -> u64 {
     let nanoseconds = took.as_nanos().max(1);
     let amount = u128::from(amount);
@@ -28,7 +29,7 @@ fn rate(kind: FigureKind, amount: u64, took: Duration) -> u64 {
         FigureKind::MegabytesPerSecond => amount * 1_000 / nanoseconds,
         FigureKind::NanosecondsPerRead => nanoseconds / amount.max(1),
     };
-    u64::try_from(rate).unwrap_or(u64::MAX)
+    u64::try_from(rate).unwrap_or(u64::MAX).max(1)
 }
 
 /// One part of a test.
@@ -121,6 +122,7 @@ mod tests {
         assert_eq!(rate(FigureKind::GigaOperationsPerSecond, 989_000_000_000_000, second), 989_000);
         assert_eq!(rate(FigureKind::MegabytesPerSecond, 4_800_000_000_000, second), 4_800_000);
         assert_eq!(rate(FigureKind::NanosecondsPerRead, 2_000_000, second), 500);
+        assert_eq!(rate(FigureKind::GigaOperationsPerSecond, 1_000, second), 1, "little is not nothing");
     }
 
     #[test]

@@ -395,7 +395,8 @@ fn slower(one: &JudgedFigure, other: &JudgedFigure) -> bool {
 fn figures(bench: &mut Bench<'_>) -> Vec<JudgedFigure> {
     let worked = bench.worked;
     let mut slowest: BTreeMap<(BurnInTest, FigurePart), JudgedFigure> = BTreeMap::new();
-    let class = worked.device.as_ref().and_then(|device| Class::of(&device.name));
+    let device = worked.device.as_ref().filter(|_| !worked.simulated);
+    let class = device.and_then(|device| Class::of(&device.name));
     for (at, (stage, state)) in worked.plan.stages.iter().zip(&worked.stages).enumerate() {
         let StageState::Ended(end) = state else { continue };
         for figure in &end.report.figures {
@@ -412,6 +413,10 @@ fn figures(bench: &mut Bench<'_>) -> Vec<JudgedFigure> {
                 slowest.insert(key, judged);
             }
         }
+    }
+    if worked.simulated {
+        bench.say(ReasonCode::Simulated, "");
+        return slowest.into_values().collect();
     }
     for judged in slowest.values() {
         figure(bench, class, judged);

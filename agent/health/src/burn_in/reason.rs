@@ -156,6 +156,8 @@ reasons! {
     PowerCapped = "power_capped", Notes, "held back by its power limit, as is usual under such load";
     /// There is no reference for this model.
     NoReference = "no_reference", Notes, "there is no reference for the speed of this model";
+    /// The GPU is simulated.
+    Simulated = "simulated", Notes, "the GPU is simulated: how fast it is was not judged";
     /// A stage does not apply to this GPU.
     NotApplicable = "not_applicable", Notes, "a stage does not apply to this GPU";
     /// The driver compiled a kernel itself.

@@ -119,6 +119,9 @@ pub struct Worked {
     pub miscompares_total: u64,
     /// How it ended.
     pub ending: Ending,
+    /// The GPU is simulated: how fast it is says something about a processor only.
+    #[serde(default)]
+    pub simulated: bool,
     /// First stage of the order that the present process has.
     first: usize,
     /// Stages of that order.
@@ -143,6 +146,7 @@ impl Worked {
             miscompares: Vec::new(),
             miscompares_total: 0,
             ending: Ending::Running,
+            simulated: false,
             first: 0,
             ordered: 0,
             missed_self_test: None,

@@ -107,7 +107,11 @@ struct Short(f64);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = if self.0.abs() >= 100.0 || self.0.fract() == 0.0 { 0 } else { 1 };
+        let digits = match self.0.abs() {
+            ..1.0 if self.0 != 0.0 => 3,
+            size if size >= 100.0 || self.0.fract() == 0.0 => 0,
+            _ => 1,
+        };
         write!(f, "{:.digits$}", self.0)
     }
 }

@@ -541,7 +541,7 @@ async fn begin(
         return Err(format!("it was stopped by {by}"));
     }
     around.change(&Verb::BurnInStart { slot, mode: wanted.mode }, &wanted.by)?;
-    let record = earlier.unwrap_or_else(|| Record {
+    let mut record = earlier.unwrap_or_else(|| Record {
         version: VERSION,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         node: around.node.clone(),
@@ -559,6 +559,7 @@ async fn begin(
         points: Vec::new(),
         judgement: None,
     });
+    record.worked.simulated = simulated;
     Ok((record, lock))
 }
 

@@ -65,6 +65,17 @@ fn a_model_that_is_not_in_the_table_passes_and_says_that_its_speed_was_not_judge
 }
 
 #[test]
+fn how_fast_a_simulated_gpu_is_is_not_judged_and_that_is_said() {
+    let mut worked = with_rate(1);
+    assert_eq!(judge(UUID, &worked, &well()).outcome, Outcome::Fail);
+    worked.simulated = true;
+    let judgement = judge(UUID, &worked, &well());
+    assert_eq!(judgement.outcome, Outcome::Pass);
+    assert!(codes(&judgement).contains(&ReasonCode::Simulated));
+    assert!(judgement.figures.iter().all(|figure| figure.expected.is_none()));
+}
+
+#[test]
 fn siblings_are_compared_with_the_others_and_only_warn() {
     let make = |rate| judge(UUID, &with_rate(rate), &well());
     let mut node = [make(780_000), make(790_000), make(740_000), make(785_000)];
