@@ -68,6 +68,32 @@ impl Sim {
         Self::prepare(&["--trace".to_owned(), file.display().to_string()])
     }
 
+    /// Idle GPUs of a profile that can compute, too. Their memory is small: a CPU does their work.
+    ///
+    /// # Errors
+    /// Where a simulator refuses.
+    pub fn computing(name: &str, gpus: u32) -> Outcome<Self> {
+        let sim = Self::profile(name, Some(gpus))?;
+        sim.call(Command::new(binary("cuda-sim")).args(["prepare", "--memory-mib", "80"]))?;
+        sim.command("load all idle")?;
+        Ok(sim)
+    }
+
+    /// Adds a fault of the simulated CUDA, such as `hang 0`.
+    ///
+    /// # Errors
+    /// Where the simulator does not know the fault.
+    pub fn cuda(&self, fault: &str) -> Outcome<()> {
+        let mut command = Command::new(binary("cuda-sim"));
+        command.arg("do").arg("--dir").arg(self.path()).args(fault.split(' '));
+        let output = command.output()?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+        }
+    }
+
     fn prepare(arguments: &[String]) -> Outcome<Self> {
         let sim = Self { folder: TempDir::new()? };
         let library = binary("libnvidia_ml.so");

@@ -1,6 +1,7 @@
 //! The shipped binaries from outside, one module per promise.
 
 mod broker;
+mod burn_in;
 mod captures;
 mod config;
 mod dcgm;

@@ -1,0 +1,217 @@
+//! A burn-in from the command line to what is kept of it: the shipped programs on simulated GPUs that run the kernels'
+//! own source.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use rackmark_e2e::Outcome;
+use rackmark_e2e::agent::{Agent, Setup};
+use rackmark_e2e::process::{children, name, wait_for};
+use rackmark_e2e::sim::Sim;
+use serde_json::Value as Json;
+
+/// Exit codes of `rackmark burn-in`.
+const PASS: i32 = 0;
+const INCONCLUSIVE: i32 = 1;
+const FAIL: i32 = 2;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn sim() -> Outcome<Sim> {
+    Sim::computing("h100-sxm-8", 2)
+}
+
+fn setup(sim: &Sim) -> Setup {
+    Setup::on(sim).environment("LD_LIBRARY_PATH", sim.path().display().to_string())
+}
+
+/// An agent whose GPUs are judged.
+fn agent(setup: &Setup) -> Outcome<Agent> {
+    let agent = Agent::sampling(setup)?;
+    let both = |scrape: &str| {
+        [0, 1].iter().all(|gpu| scrape.contains(&format!("rackmark_gpu_up{{gpu=\"{gpu}\"}} 1")))
+    };
+    agent.wait("both GPUs", Duration::from_secs(20), both)?;
+    Ok(agent)
+}
+
+/// A probe of GPU 0: the exit code and the record, none where it did not begin.
+fn probe(agent: &Agent) -> Outcome<(Option<i32>, Json)> {
+    ended(&agent.cli(&["burn-in", "--gpu", "0", "--mode", "probe", "--json"])?)
+}
+
+fn ended(output: &Output) -> Outcome<(Option<i32>, Json)> {
+    let said: Json = serde_json::from_slice(&output.stdout).map_err(|error| {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        format!("{error}: {} {complaint}", String::from_utf8_lossy(&output.stdout))
+    })?;
+    Ok((output.status.code(), said))
+}
+
+fn reasons(said: &Json) -> Vec<&str> {
+    let reasons = said["records"][0]["judgement"]["reasons"].as_array();
+    reasons.into_iter().flatten().filter_map(|reason| reason["code"].as_str()).collect()
+}
+
+fn verdict(agent: &Agent, verdict: &str) -> Outcome<()> {
+    let wanted = format!("rackmark_gpu_verdict{{gpu=\"0\",verdict=\"{verdict}\"}} 1");
+    agent.wait(&wanted, Duration::from_secs(10), |scrape| scrape.contains(&wanted))?;
+    Ok(())
+}
+
+/// Processes that work on GPUs.
+fn workers(agent: &Agent) -> Vec<u32> {
+    let is = |pid: &u32| name(*pid).is_some_and(|name| name == "rackmark-gpu");
+    children(agent.process.pid()).into_iter().filter(is).collect()
+}
+
+/// Begins a long burn-in of GPU 0 and waits until it works.
+fn begin(agent: &Agent) -> Outcome<()> {
+    let output = agent.cli(&["burn-in", "--gpu", "0", "--mode", "acceptance", "--detach"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let works = || (!workers(agent).is_empty()).then_some(());
+    wait_for("a process that works", PATIENCE, works).map_err(|error| format!("{error}; {}", agent.log()))?;
+    let in_burn_in = "rackmark_gpu_state{gpu=\"0\",state=\"burn_in\"} 1";
+    agent.wait(in_burn_in, Duration::from_secs(10), |scrape| scrape.contains(in_burn_in))?;
+    Ok(())
+}
+
+/// The record of the last burn-in of GPU 0, once it ended.
+fn last(agent: &Agent) -> Outcome<(Option<i32>, Json)> {
+    wait_for("the end", PATIENCE, || {
+        let output = agent.cli(&["burn-in", "--gpu", "0", "--last", "--json"]).ok()?;
+        ended(&output).ok().filter(|(_, said)| said["records"][0]["judgement"].is_object())
+    })
+    .map_err(|error| format!("{error}; {}", agent.log()).into())
+}
+
+#[test]
+fn a_sound_gpu_passes_and_its_result_outlives_a_restart() -> Outcome<()> {
+    let sim = sim()?;
+    let mut agent = agent(&setup(&sim))?;
+    let (code, said) = probe(&agent)?;
+    assert_eq!(code, Some(PASS), "{:?}\n{}", reasons(&said), agent.log());
+    let record = &said["records"][0];
+    assert_eq!((record["simulated"].as_bool(), record["mode"].as_str()), (Some(true), Some("probe")));
+    let figures = record["judgement"]["figures"].as_array().map_or(0, Vec::len);
+    assert!(figures >= 4, "{figures} figures");
+    verdict(&agent, "schedulable")?;
+    assert!(workers(&agent).is_empty(), "the process is gone");
+    agent.process.terminate(Duration::from_secs(5))?;
+    let agent = self::agent_again(agent, &sim)?;
+    let (code, kept) = last(&agent)?;
+    assert_eq!(code, Some(PASS));
+    assert_eq!(kept["records"][0]["seed"], record["seed"]);
+    Ok(())
+}
+
+fn agent_again(agent: Agent, sim: &Sim) -> Outcome<Agent> {
+    let agent = agent.again(&setup(sim))?;
+    agent.wait("a GPU that answers", Duration::from_secs(20), |scrape| {
+        scrape.contains("rackmark_gpu_up{gpu=\"0\"} 1")
+    })?;
+    Ok(agent)
+}
+
+#[test]
+fn one_flipped_bit_fails_the_gpu_and_takes_it_out() -> Outcome<()> {
+    for fault in ["word 0 4096 17 stuck1", "product 0 gemm_bf16 0 3 5 7 always", "sm 0 3 9"] {
+        let sim = sim()?;
+        let agent = agent(&setup(&sim))?;
+        sim.cuda(fault)?;
+        let (code, said) = probe(&agent)?;
+        assert_eq!(code, Some(FAIL), "{fault}: {:?}\n{}", reasons(&said), agent.log());
+        assert_eq!(reasons(&said).first(), Some(&"miscompare"), "{fault}");
+        verdict(&agent, "unusable")?;
+        let condition = "rackmark_gpu_condition{gpu=\"0\",condition=\"burn_in_failed\"";
+        agent.wait(condition, Duration::from_secs(5), |scrape| scrape.contains(condition))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_tested_is_inconclusive_and_changes_nothing() -> Outcome<()> {
+    for (fault, code) in [
+        ("module 0 222", "module_not_loaded"),
+        ("idle 0", "self_test_missed"),
+        ("init 100", "cuda_unavailable"),
+    ] {
+        let sim = sim()?;
+        let agent = agent(&setup(&sim))?;
+        sim.cuda(fault)?;
+        let (exit, said) = probe(&agent)?;
+        assert_eq!(exit, Some(INCONCLUSIVE), "{fault}: {:?}\n{}", reasons(&said), agent.log());
+        assert!(reasons(&said).contains(&code), "{fault}: {:?}", reasons(&said));
+        verdict(&agent, "schedulable")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_lease_gets_the_gpu_within_a_second() -> Outcome<()> {
+    let sim = sim()?;
+    let agent = agent(&setup(&sim).line("leases", "source = \"control\""))?;
+    begin(&agent)?;
+    let asked = Instant::now();
+    let output = agent.cli(&["lease", "start", "--gpu", "0", "--id", "job-7"])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wait_for("the end of the work", PATIENCE, || workers(&agent).is_empty().then_some(()))?;
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(2), "given back after {took:?}, the command line included");
+    let (code, said) = last(&agent)?;
+    assert_eq!(code, Some(INCONCLUSIVE));
+    assert!(reasons(&said).contains(&"preempted"), "{:?}", reasons(&said));
+    let gave_back_ms = said["records"][0]["gave_back_ms"].as_u64();
+    assert!(gave_back_ms.is_some_and(|ms| ms < 1_000), "{gave_back_ms:?}");
+    let leased = "rackmark_gpu_state{gpu=\"0\",state=\"leased\"} 1";
+    agent.wait(leased, Duration::from_secs(10), |scrape| scrape.contains(leased))?;
+    Ok(())
+}
+
+#[test]
+fn a_hang_is_ended_and_is_no_pass() -> Outcome<()> {
+    let sim = sim()?;
+    let agent = agent(&setup(&sim))?;
+    begin(&agent)?;
+    sim.cuda("hang 0")?;
+    let (code, said) = last(&agent)?;
+    assert_eq!(code, Some(INCONCLUSIVE));
+    assert!(reasons(&said).contains(&"hung"), "{:?}", reasons(&said));
+    assert!(workers(&agent).is_empty(), "the process was ended");
+    Ok(())
+}
+
+#[test]
+fn a_gpu_that_somebody_uses_is_refused_at_the_gate() -> Outcome<()> {
+    let sim = sim()?;
+    let agent = agent(&setup(&sim))?;
+    sim.command("process 0 add 4242 python3 1048576")?;
+    let in_use = "rackmark_gpu_processes_compute{gpu=\"0\"} 1";
+    agent.wait(in_use, Duration::from_secs(10), |scrape| scrape.contains(in_use))?;
+    let (code, said) = probe(&agent)?;
+    assert_ne!(code, Some(PASS), "{said}");
+    assert!(said["records"].as_array().is_some_and(Vec::is_empty), "it did not begin: {said}");
+    let why = said["not_begun"][0]["why"].as_str().unwrap_or("");
+    assert!(why.contains("process"), "{said}");
+    assert!(workers(&agent).is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_hook_of_the_site_may_say_no() -> Outcome<()> {
+    let sim = sim()?;
+    let hooks = tempfile::TempDir::new()?;
+    let folder = hooks.path().join("before-burn-in");
+    fs::create_dir_all(&folder)?;
+    let script = folder.join("10-no");
+    fs::write(&script, "#!/bin/sh\necho 'the rack has no power to spare'\nexit 1\n")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    let agent = agent(&setup(&sim).line("hooks", format!("dir = {:?}", hooks.path())))?;
+    let (code, said) = probe(&agent)?;
+    assert_ne!(code, Some(PASS), "{said}");
+    let why = said["not_begun"][0]["why"].as_str().unwrap_or("");
+    assert!(why.contains("10-no"), "{said}\n{}", agent.log());
+    Ok(())
+}
