@@ -113,14 +113,14 @@ catalogue! {
     /// The card was never tested here.
     CardUntested = "card_untested" {
         Warning InspectHardware Unknown, after NOW, ends Ends::Acknowledged, settles false, hidden_by [],
-        "the card is new and untested", "Another card is in the place of the one that was there. Test it, then say so: rackmark swap GPU --ticket TICKET --tested-by NAME.",
+        "the card is new and untested", "Another card is in the place of the one that was there. Test it: rackmark burn-in --gpu GPU. Where somebody else tested it, say so: rackmark swap GPU --ticket TICKET --tested-by NAME.",
         "a serial number, or a UUID where there is none, that this node never had, in the place of another (ours)"
     }
 
     /// The last burn-in of this card found it faulty.
     BurnInFailed = "burn_in_failed" {
         Critical InspectHardware Unusable, after NOW, ends Ends::Acknowledged, settles false, hidden_by [],
-        "the card failed its burn-in", "Look at the report (rackmark burn-in --last GPU). Reseat the card, check power and cooling, and run the burn-in again; a card that fails again goes back to its maker (rackmark rma GPU).",
+        "the card failed its burn-in", "Look at the report (rackmark burn-in --last --gpu GPU). Reseat the card, check power and cooling, and run the burn-in again; a card that fails again goes back to its maker (rackmark rma GPU).",
         "a burn-in of this card ended in fail; a passed one of 60 s or more, or somebody's word, ends it (ours)"
     }
 

@@ -13,6 +13,8 @@ use super::worked::{Ended, Ending, SelfTest, StageState, Worked};
 const WORK_PERMILLE: u64 = 500;
 /// Share of the intended memory that must have been tested, in thousandths.
 const MEMORY_PERMILLE: u64 = 900;
+/// Memory that the process takes beside what it holds for tests, in bytes: all but tiny GPUs have a tenth that is larger.
+const RESERVE_BYTES: u64 = 64 << 20;
 /// Hardware may hold the clocks down, and the power brake may, for this share of the time, in thousandths.
 const HARDWARE_PERMILLE: u64 = 10;
 /// The driver may hold the clocks down for heat for this share, in thousandths, before somebody should look.
@@ -261,7 +263,9 @@ fn memory(bench: &mut Bench<'_>) {
     // A GPU that is full already offers little, and nine tenths of little is not nine tenths of the GPU.
     let planned = worked.device.as_ref().map_or(0, |device| {
         let permille = worked.plan.memory_permille(device.memory_bytes);
-        u64::try_from(u128::from(device.memory_bytes) * u128::from(permille) / 1_000).unwrap_or(u64::MAX)
+        let share = u128::from(device.memory_bytes) * u128::from(permille) / 1_000;
+        let share = u64::try_from(share).unwrap_or(u64::MAX);
+        share.min(device.memory_bytes.saturating_sub(RESERVE_BYTES))
     });
     let intended = if worked.plan.mode.takes_all_memory() { intended.max(planned) } else { intended };
     let enough = |bytes: u64, of: u64| {

@@ -7,6 +7,9 @@ use super::reason::{Reason, ReasonCode};
 /// node is usual (ml-engineering), so it never fails a card.
 const APART_PERMILLE: u64 = 50;
 
+/// A figure of fewer units than this steps by more than is looked for.
+const UNITS_MIN: u64 = 1_000 / APART_PERMILLE;
+
 /// The median, the upper one of two.
 fn median(values: &mut [u64]) -> Option<u64> {
     values.sort_unstable();
@@ -37,7 +40,9 @@ pub fn compare(judgements: &mut [&mut Judgement]) {
                 .filter_map(|(_, other)| other.figures.iter().find(same))
                 .map(|other| other.figure.median)
                 .collect();
-            if let Some(median) = median(&mut values).filter(|median| is_slower(figure, *median)) {
+            if let Some(median) =
+                median(&mut values).filter(|median| *median > UNITS_MIN && is_slower(figure, *median))
+            {
                 let detail =
                     format!("{} {}, the others' median is {median}", figure.name(), figure.figure.median);
                 found[at].push(Reason { code: ReasonCode::SlowerThanSiblings, detail });

@@ -77,6 +77,17 @@ fn the_drivers_faults_fail_and_its_other_errors_do_not() {
 }
 
 #[test]
+fn a_tiny_gpu_keeps_more_than_a_tenth_for_other_things_and_half_of_it_is_still_too_little() {
+    let mut worked = run(&quick(), None, 0);
+    let device = worked.device.as_mut().expect("opened");
+    device.memory_bytes = 128 << 20;
+    for (held, outcome) in [(64 << 20, Outcome::Pass), (50 << 20, Outcome::Inconclusive)] {
+        worked.held = Some((held, held));
+        assert_eq!(judge(UUID, &worked, &well()).outcome, outcome, "{held}");
+    }
+}
+
+#[test]
 fn a_test_of_another_architecture_may_be_left_out_only_there() {
     let hopper = quick().stages.iter().position(|stage| stage.test == BurnInTest::GemmHopper(Format::Bf16));
     let fault = Some(Fault::StageLeftOut(SkipReason::Architecture));

@@ -84,6 +84,9 @@ fn siblings_are_compared_with_the_others_and_only_warn() {
         node.iter().map(|judgement| codes(judgement).contains(&ReasonCode::SlowerThanSiblings)).collect();
     assert_eq!(slower, [false, false, true, false]);
     assert!(node.iter().all(|judgement| judgement.outcome == Outcome::Pass));
+    let mut coarse = [make(7), make(8), make(8)];
+    compare_siblings(&mut coarse.each_mut());
+    assert!(!codes(&coarse[0]).contains(&ReasonCode::SlowerThanSiblings), "one unit in eight is no finding");
     let mut alone = [make(700_000)];
     compare_siblings(&mut alone.each_mut());
     assert!(!codes(&alone[0]).contains(&ReasonCode::SlowerThanSiblings));
