@@ -145,11 +145,19 @@ kernels-check: $(TOOLS)/.installed ## Compile the kernels again: same bytes, no 
 BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health bench-verify
 
 .PHONY: bench $(BENCHES)
-bench: $(BENCHES) attacks ## Print every figure of SPECIFICATION.md, about 20 minutes
+bench: $(BENCHES) bench-burn-in attacks ## Print every figure of SPECIFICATION.md, about 20 minutes
 
 $(BENCHES): bench-%: setup-test
 	@cargo build --release --quiet --workspace --bins --lib
 	@$(RELEASE)/rackmark-bench $*
+
+# Random single bits, wrong in memory and in products of a simulated GPU. RACKMARK_SEED says which.
+BURN_IN_FAULTS ?= 10000
+.PHONY: bench-burn-in
+bench-burn-in: setup-test
+	@cargo build --release --quiet -p rackmark-gpu -p rackmark-sim-cuda -p rackmark-sim-nvml
+	@RACKMARK_FAULTS=$(BURN_IN_FAULTS) cargo test --release --quiet -p rackmark-gpu --test process \
+	  random_single_bits -- --nocapture
 
 .PHONY: attacks
 attacks: setup-test ## Run every attack and count those that are refused

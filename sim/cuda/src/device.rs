@@ -1,5 +1,6 @@
 //! A simulated GPU: its memory and its clock.
 
+use std::collections::HashMap;
 use std::io;
 use std::ptr;
 
@@ -20,6 +21,8 @@ pub(crate) struct Device {
     allocated: Vec<(usize, usize)>,
     /// Seconds that its work took a processor so far.
     pub(crate) clock: f64,
+    /// Launches of each kernel.
+    launches: HashMap<u32, u64>,
     /// What every call answers from now on.
     pub(crate) sticky: Option<u32>,
 }
@@ -40,7 +43,16 @@ impl Device {
             return Err(io::Error::last_os_error());
         }
         let memory = memory.cast();
-        Ok(Self { gpu, position, memory, bytes, allocated: Vec::new(), clock: 0.0, sticky: None })
+        Ok(Self {
+            gpu,
+            position,
+            memory,
+            bytes,
+            allocated: Vec::new(),
+            clock: 0.0,
+            launches: HashMap::new(),
+            sticky: None,
+        })
     }
 
     /// Free and all bytes, where only so many thousandths are left. A context takes 1/32, as one does on a GPU.
@@ -82,6 +94,13 @@ impl Device {
         let Some(start) = address.checked_sub(self.memory as u64) else { return false };
         let (start, Some(end)) = (start as usize, (start as usize).checked_add(bytes)) else { return false };
         self.allocated.iter().any(|(offset, length)| *offset <= start && end <= offset + length)
+    }
+
+    /// Counts a launch of a kernel; how many there were before it.
+    pub(crate) fn count_launch(&mut self, entry: u32) -> u64 {
+        let launches = self.launches.entry(entry).or_default();
+        *launches += 1;
+        *launches - 1
     }
 
     /// A word of the largest allocation, by its byte offset there.

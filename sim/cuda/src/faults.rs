@@ -54,6 +54,17 @@ pub enum Cell {
     Once(String),
 }
 
+/// When a product is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Every time.
+    Always,
+    /// Once, in the next launch.
+    Once,
+    /// Once, in the launch of this number of its entry in a process, from 0.
+    Launch(u64),
+}
+
 /// A fault of one GPU.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
@@ -92,8 +103,8 @@ pub enum Fault {
         column: u32,
         /// What becomes of it.
         spoiled: Spoiled,
-        /// Every time, or once.
-        always: bool,
+        /// When.
+        when: When,
     },
     /// On this multiprocessor, this bit of the first element of every tile is flipped.
     Multiprocessor(u32, u32),
@@ -187,12 +198,15 @@ pub fn parse(line: &str) -> Result<(Option<usize>, Fault), FaultError> {
                     }
                 },
             };
-            let always = match words.word("always or once")? {
-                "always" => true,
-                "once" => false,
-                word => return Err(FaultError::Wrong { word: word.to_owned(), what: "always or once" }),
+            let when = match words.word("always, once or at")? {
+                "always" => When::Always,
+                "once" => When::Once,
+                "at" => When::Launch(words.number("a launch")?),
+                word => {
+                    return Err(FaultError::Wrong { word: word.to_owned(), what: "always, once or at" });
+                }
             };
-            Fault::Product { entry, tile, row, column, spoiled, always }
+            Fault::Product { entry, tile, row, column, spoiled, when }
         }
         "sm" => Fault::Multiprocessor(words.number("a multiprocessor")?, words.below(64, "a bit below 64")?),
         _ => return Err(FaultError::Unknown(fault.to_owned())),
@@ -249,8 +263,14 @@ mod tests {
             parse("word all 4096 63 once memory_invert"),
             Ok((None, Fault::Word { offset: 4096, bit: 63, cell: Cell::Once("memory_invert".to_owned()) }))
         );
-        let spoiled =
-            Fault::Product { entry: None, tile: 3, row: 5, column: 127, spoiled: Spoiled::Nan, always: true };
+        let spoiled = Fault::Product {
+            entry: None,
+            tile: 3,
+            row: 5,
+            column: 127,
+            spoiled: Spoiled::Nan,
+            when: When::Always,
+        };
         assert_eq!(parse("product 0 * 3 5 127 nan always"), Ok((Some(0), spoiled)));
         assert_eq!(parse("hang 0 now"), Err(FaultError::Surplus("now".to_owned())));
         assert!(parse("word 0 4096 64 stuck0").is_err());

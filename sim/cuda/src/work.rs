@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_void};
 
 use crate::device::Device;
-use crate::faults::{Cell, Fault, Ordered, Spoiled};
+use crate::faults::{Cell, Fault, Ordered, Spoiled, When};
 
 /// "Whichever" and "every time" of a [`ProductFault`].
 const ANY: u32 = u32::MAX;
@@ -81,6 +81,7 @@ struct Parameter([u8; PARAMETER_BYTES_MAX]);
 /// `cuLaunchKernel` demands.
 pub(crate) unsafe fn run(device: &mut Device, launch: &Launch, faults: &[Ordered]) -> Vec<u64> {
     let name = name_of(launch.entry).and_then(|name| name.to_str().ok()).unwrap_or_default();
+    let launched = device.count_launch(launch.entry);
     let mut happened = Vec::new();
     let (mut of_products, mut numbers) = (Vec::new(), Vec::new());
     let mut slow = 1.0;
@@ -93,8 +94,9 @@ pub(crate) unsafe fn run(device: &mut Device, launch: &Launch, faults: &[Ordered
             {
                 happened.push(*number);
             }
-            Fault::Product { entry, tile, row, column, spoiled, always }
-                if entry.as_deref().is_none_or(|entry| entry == name) =>
+            Fault::Product { entry, tile, row, column, spoiled, when }
+                if entry.as_deref().is_none_or(|entry| entry == name)
+                    && !matches!(when, When::Launch(number) if *number != launched) =>
             {
                 // SAFETY: the entry is one of the table's.
                 let special = |infinity| unsafe { simulated_special(launch.entry, infinity) };
@@ -103,7 +105,7 @@ pub(crate) unsafe fn run(device: &mut Device, launch: &Launch, faults: &[Ordered
                     Spoiled::Nan => (1, special(0)),
                     Spoiled::Infinity => (1, special(1)),
                 };
-                let remaining = if *always { ANY } else { 1 };
+                let remaining = if *when == When::Always { ANY } else { 1 };
                 let (tile, row, column) = (*tile, *row, *column);
                 of_products.push(ProductFault { tile, row, column, sm: ANY, set, remaining, bits });
                 numbers.push(*number);

@@ -157,7 +157,8 @@ fn every_crate_inherits_the_lints_and_unsafe_stays_behind_its_walls() -> Outcome
             "{} does not inherit the lints",
             package.name
         );
-        let walled = ["rackmark-sampler", "rackmark-sim-nvml"].contains(&package.name.as_str());
+        let walled = ["rackmark-sampler", "rackmark-gpu", "rackmark-sim-nvml", "rackmark-sim-cuda"]
+            .contains(&package.name.as_str());
         let folder = package.manifest_path.parent().ok_or("folder")?;
         let mut folders = vec![folder.join("src").into_std_path_buf()];
         while let Some(folder) = folders.pop() {

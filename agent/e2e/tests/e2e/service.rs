@@ -111,6 +111,8 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
         "rackmark-attest@.service",
         "rackmark-hook.socket",
         "rackmark-hook@.service",
+        "rackmark-gpu.socket",
+        "rackmark-gpu@.service",
     ];
     // A unit is verified with the binaries it names, which are not installed here.
     let folder = tempfile::TempDir::new()?;
@@ -122,6 +124,7 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
                 .replace("ExecStart=/usr/bin/rackmark-collect", "ExecStart=/bin/true")
                 .replace("ExecStart=/usr/bin/rackmark-attest", "ExecStart=/bin/true")
                 .replace("ExecStart=/usr/bin/rackmark-hook", "ExecStart=/bin/true")
+                .replace("ExecStart=/usr/bin/rackmark-gpu", "ExecStart=/bin/true")
                 .replace("/usr/bin/rackmark", "/bin/true"),
         )?;
     }
@@ -137,6 +140,7 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
                 "rackmark-collect@.service",
                 "rackmark-attest@.service",
                 "rackmark-hook@.service",
+                "rackmark-gpu@.service",
             ]
             .map(|unit| folder.path().join(unit)),
         )
@@ -170,8 +174,23 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
         assert!(hooks.contains(needed), "{needed}");
     }
     assert!(!hooks.contains("\nPrivateNetwork=yes") && !hooks.contains("\nDeviceAllow="));
+    // Who works on a GPU has the driver's devices, which PrivateDevices would take away, and goes near its GPU, which is a
+    // call of @resources.
+    let worker = fs::read_to_string(format!("{UNITS}/rackmark-gpu@.service"))?;
+    for needed in [
+        "DevicePolicy=closed\n",
+        "DeviceAllow=char-nvidia-uvm rw\n",
+        "CapabilityBoundingSet=\n",
+        "PrivateNetwork=yes\n",
+        "ProtectSystem=strict\n",
+    ] {
+        assert!(worker.contains(needed), "{needed}");
+    }
+    assert!(!worker.contains("\nPrivateDevices=yes") && !worker.contains("~@resources"));
     let daemon = fs::read_to_string(format!("{UNITS}/rackmark.service"))?;
-    for socket in ["rackmark-collect.socket", "rackmark-attest.socket", "rackmark-hook.socket"] {
+    for socket in
+        ["rackmark-collect.socket", "rackmark-attest.socket", "rackmark-hook.socket", "rackmark-gpu.socket"]
+    {
         assert!(daemon.lines().any(|line| line.starts_with("Wants=") && line.contains(socket)), "{socket}");
     }
     for (unit, worst) in [
@@ -181,6 +200,7 @@ fn the_units_are_clean_and_tight() -> Outcome<()> {
         ("rackmark-attest@.service", 20),
         // The exception: scripts of the site need networks. That is all they get here.
         ("rackmark-hook@.service", 20),
+        ("rackmark-gpu@.service", 20),
     ] {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])

@@ -1,5 +1,6 @@
 //! The shipped program at the end of a socket pair, with the simulated driver under it.
 
+mod campaign;
 mod ends;
 mod faults;
 mod sound;

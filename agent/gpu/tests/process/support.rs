@@ -45,6 +45,13 @@ impl Machine {
         self.tool("cuda-sim", &words);
     }
 
+    /// These faults and no others.
+    pub(crate) fn only(&self, faults: &[String]) {
+        let lines: Vec<String> =
+            faults.iter().enumerate().map(|(number, fault)| format!("{} {fault}\n", number + 1)).collect();
+        std::fs::write(self.path().join("cuda.faults"), lines.concat()).expect("written");
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
