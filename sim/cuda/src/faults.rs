@@ -80,6 +80,8 @@ pub enum Fault {
     Hang,
     /// Launches return and do nothing.
     Idle,
+    /// This block of every launch does not run.
+    Skip(u32),
     /// Launches take so many times as long.
     Slow(f64),
     /// A bit of memory, by the byte offset of its word of 8 bytes in the largest allocation.
@@ -167,6 +169,7 @@ pub fn parse(line: &str) -> Result<(Option<usize>, Fault), FaultError> {
         "sticky" => Fault::Sticky(words.number("a code")?, words.words.next().map(str::to_owned)),
         "hang" => Fault::Hang,
         "idle" => Fault::Idle,
+        "skip" => Fault::Skip(words.number("a block")?),
         "slow" => Fault::Slow(words.number("a factor")?),
         "word" => {
             let (offset, bit) = (words.number("a byte offset")?, words.below(64, "a bit below 64")?);

@@ -45,7 +45,7 @@ namespace {
 enum : u32 { ANY = 0xffffffff };
 
 thread_local ProductFault* faults;
-thread_local u32 fault_count, multiprocessors;
+thread_local u32 fault_count, multiprocessors, skipped_block;
 
 }  // namespace
 
@@ -79,6 +79,7 @@ void run(const void* parameter, u32 blocks, u32 threads) {
     gridDim.x = blocks;
     blockDim.x = threads;
     for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
+        if (blockIdx.x == skipped_block) continue;
         for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) KERNEL(*(const P*)parameter);
     }
 }
@@ -138,9 +139,10 @@ extern "C" u64 simulated_special(u32 entry, u32 infinity) {
     return infinity ? ENTRIES[entry].infinity : ENTRIES[entry].not_a_number;
 }
 
-// Runs a launch. The parameter is aligned as its struct asks.
+// Runs a launch, without the block to be skipped (ANY: none). The parameter is aligned as its struct asks.
 extern "C" void simulated_launch(u32 entry, const void* parameter, u32 blocks, u32 threads, u32 sms,
-                                 ProductFault* of_products, u32 of_products_count) {
+                                 u32 skipped, ProductFault* of_products, u32 of_products_count) {
+    skipped_block = skipped;
     faults = of_products;
     fault_count = of_products_count;
     multiprocessors = sms;

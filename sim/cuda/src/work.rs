@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_void};
 use crate::device::Device;
 use crate::faults::{Cell, Fault, Ordered, Spoiled, When};
 
-/// "Whichever" and "every time" of a [`ProductFault`].
+/// "Whichever" and "every time" of a [`ProductFault`], and no block.
 const ANY: u32 = u32::MAX;
 
 /// Largest parameter of a kernel: two tensor maps and a product.
@@ -33,6 +33,7 @@ unsafe extern "C" {
         blocks: u32,
         threads: u32,
         sms: u32,
+        skipped_block: u32,
         faults: *mut ProductFault,
         fault_count: u32,
     );
@@ -84,11 +85,12 @@ pub(crate) unsafe fn run(device: &mut Device, launch: &Launch, faults: &[Ordered
     let launched = device.count_launch(launch.entry);
     let mut happened = Vec::new();
     let (mut of_products, mut numbers) = (Vec::new(), Vec::new());
-    let mut slow = 1.0;
+    let (mut slow, mut skipped) = (1.0, ANY);
     for Ordered { number, fault, .. } in faults {
         match fault {
             Fault::Idle => return happened,
             Fault::Slow(factor) => slow = *factor,
+            Fault::Skip(block) => skipped = *block,
             Fault::Word { offset, bit, cell: Cell::Once(before) }
                 if before == name && device.flip(*offset, *bit) =>
             {
@@ -140,6 +142,7 @@ pub(crate) unsafe fn run(device: &mut Device, launch: &Launch, faults: &[Ordered
             launch.blocks,
             launch.threads,
             device.gpu.multiprocessors,
+            skipped,
             of_products.as_mut_ptr(),
             of_products.len() as u32,
         );

@@ -149,22 +149,29 @@ impl BurnIn<'_> {
         })
     }
 
-    /// Shows the checker one spoiled bit. What it found beside it is the GPU's; none where it did not see the bit.
+    /// Shows each checker one spoiled bit. What they found beside it is the GPU's; none where one did not see its bit.
     fn self_test(
         &mut self,
         test: &mut dyn Test,
         slots: &mut VecDeque<Slot>,
     ) -> Result<Option<Judged>, CudaError> {
         let Some(slot) = slots.front_mut() else { return Ok(None) };
-        queue(self.gpu, test, slot, 0, true)?;
-        self.gpu.wait(slot.done)?;
-        let mut judged = test.judge(0, slot.fetched.bytes());
-        let named = judged.first.len() as u64;
-        judged.first.retain(|wrong| !test.is_spoiled(wrong));
-        // Where more is wrong than is named, the bit may be among the rest: such a GPU fails in any case.
-        let seen = (judged.first.len() as u64) < named || judged.count > named;
-        judged.count = judged.count.saturating_sub(1);
-        Ok((judged.verified && seen).then_some(judged))
+        let mut beside = Judged::default();
+        for number in 0..test.self_tests() {
+            queue(self.gpu, test, slot, number, true)?;
+            self.gpu.wait(slot.done)?;
+            let mut judged = test.judge(number, slot.fetched.bytes());
+            let named = judged.first.len() as u64;
+            judged.first.retain(|wrong| !test.is_spoiled(wrong));
+            // Where more is wrong than is named, the bit may be among the rest: such a GPU fails in any case.
+            let seen = (judged.first.len() as u64) < named || judged.count > named;
+            if !judged.verified || !seen {
+                return Ok(None);
+            }
+            beside.count += judged.count.saturating_sub(1);
+            beside.first.append(&mut judged.first);
+        }
+        Ok(Some(beside))
     }
 
     /// Tells wrong results, the first ones of the run one by one.
@@ -207,7 +214,9 @@ struct Running<'a, 'b> {
     queued: u64,
     /// The first launch since the length of launches changed: earlier ones say nothing of it.
     scaled_at: u64,
+    /// Launches that ended, and those of them whose work was looked at.
     launches: u64,
+    verified: u64,
     work: u64,
     miscompares: u64,
 }
@@ -226,6 +235,7 @@ impl<'a, 'b> Running<'a, 'b> {
             queued: 0,
             scaled_at: 0,
             launches: 0,
+            verified: 0,
             work: 0,
             miscompares,
         }
@@ -275,6 +285,7 @@ impl<'a, 'b> Running<'a, 'b> {
         let Judged { verified, count, first } = self.test.judge(launch, slot.fetched.bytes());
         self.launches += 1;
         if verified {
+            self.verified += 1;
             self.work += work.amount;
             self.meter.add(work, took);
         }
@@ -315,7 +326,7 @@ impl<'a, 'b> Running<'a, 'b> {
         self.burn_in.outlet.send(&GpuReport::StageEnded(StageEnded {
             stage: self.number,
             elapsed_ms,
-            launches: self.launches,
+            launches: self.verified,
             work: self.work,
             miscompares: self.miscompares,
             memory_bytes: self.test.memory_bytes(),

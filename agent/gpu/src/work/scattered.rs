@@ -10,7 +10,7 @@ use super::meter::Work;
 use super::modules::Modules;
 use super::test::{Judged, Slot, Test, Wrong, scaled, words};
 use crate::abi::{self, Atomic, BlockRecord, Chase, Gather, MemoryTraffic, THREADS};
-use crate::golden::{chase_end, gathered_sum, mix64};
+use crate::golden::{chase_end, gathered_sum, mix64, scattered_place};
 
 /// Largest table, in words: 8 GiB, far beyond every level-2 cache.
 const TABLE_WORDS_MAX: u64 = 1 << 30;
@@ -26,7 +26,7 @@ const BLOCK_BYTES: u64 = size_of::<BlockRecord>() as u64;
 #[derive(Debug, Clone, Copy)]
 enum Queued {
     Gather { first: u64, per_block: u64 },
-    Atomic { per_block: u64 },
+    Atomic { first: u64, per_block: u64 },
     Chase { steps: u64 },
 }
 
@@ -181,6 +181,11 @@ impl Test for Scattered {
         self.table.bytes + self.cycle.bytes
     }
 
+    /// Gathered reads, additions, chases.
+    fn self_tests(&self) -> u64 {
+        3
+    }
+
     fn launch(&mut self, gpu: &Gpu, slot: &Slot, number: u64, flip: bool) -> Result<Work, CudaError> {
         if !self.filled {
             self.fill(gpu, slot)?;
@@ -220,19 +225,19 @@ impl Test for Scattered {
                     multiplier,
                     offset,
                     addend: ADDEND,
-                    flip_index: 0,
-                    flip_mask: 0,
+                    flip_index: first,
+                    flip_mask,
                     blocks: blocks_at,
                 };
                 gpu.launch(self.atomic, self.atomic_blocks, &atomic)?;
                 let amount = per_block * u64::from(self.atomic_blocks);
                 let work =
                     Work { part: FigurePart::Atomic, kind: FigureKind::GigaOperationsPerSecond, amount };
-                (Queued::Atomic { per_block }, work)
+                (Queued::Atomic { first, per_block }, work)
             }
             _ => {
                 let steps = CHASE_STEPS * self.chase_units;
-                gpu.launch(self.chase, self.chase_blocks, &self.chase_parameter(slot, steps, false))?;
+                gpu.launch(self.chase, self.chase_blocks, &self.chase_parameter(slot, steps, flip))?;
                 let work =
                     Work { part: FigurePart::Chase, kind: FigureKind::NanosecondsPerRead, amount: steps };
                 (Queued::Chase { steps }, work)
@@ -258,18 +263,19 @@ impl Test for Scattered {
             Queued::Chase { .. } => (self.chase_blocks, 1),
         };
         let blocks: Vec<BlockRecord> = block_records(blocks).take(count as usize).collect();
-        judged.verified = blocks.iter().all(|block| block.threads == threads);
+        // A launch that did nothing at all is no work; one that left out blocks is wrong.
+        judged.verified = blocks.iter().any(|block| block.threads > 0);
         if !judged.verified {
             return judged;
         }
         for (number_of_block, block) in (0..count).zip(&blocks) {
             let expected = self.expected(queued, number_of_block);
-            if block.sum != expected {
+            if block.sum != expected || block.threads != threads {
                 let place = Place::Chain { block: number_of_block, thread: 0 };
                 judged.wrong(Wrong { pass: number, sm: Some(block.sm), place, rose: 0, fell: 0 });
             }
         }
-        if let Queued::Atomic { per_block } = queued {
+        if let Queued::Atomic { per_block, .. } = queued {
             let additions = per_block * u64::from(count) / BINS;
             let expected = ADDEND.wrapping_mul(additions);
             for (bin, held) in (0..BINS).zip(words(bins)) {
@@ -285,7 +291,13 @@ impl Test for Scattered {
     }
 
     fn is_spoiled(&self, wrong: &Wrong) -> bool {
-        wrong.place == Place::Chain { block: 0, thread: 0 }
+        match self.judged {
+            Some(Queued::Atomic { first, .. }) => {
+                let bin = scattered_place(first, self.multiplier, self.offset, BINS - 1);
+                wrong.place == Place::Memory { offset: 8 * bin }
+            }
+            _ => wrong.place == Place::Chain { block: 0, thread: 0 },
+        }
     }
 
     fn scale(&mut self, permille: u64) {

@@ -57,7 +57,7 @@ pub struct Slot {
     pub done: Mark,
 }
 
-/// A test. Launches are numbered from 0; that of the self-test comes before them with number 0 as well.
+/// A test. Launches are numbered from 0; those of the self-test come before them and are numbered from 0 as well.
 pub trait Test {
     /// Bytes that a launch writes to its slot.
     fn record_bytes(&self) -> u64;
@@ -71,10 +71,15 @@ pub trait Test {
     /// [`CudaError`].
     fn launch(&mut self, gpu: &Gpu, slot: &Slot, number: u64, flip: bool) -> Result<Work, CudaError>;
 
+    /// Launches of the self-test: one for each checker.
+    fn self_tests(&self) -> u64 {
+        1
+    }
+
     /// Looks at what a launch left. Launches are looked at in their order.
     fn judge(&mut self, number: u64, record: &[u8]) -> Judged;
 
-    /// Whether this is the bit that the self-test's launch spoils, where it is.
+    /// Whether this is the bit that the self-test's launch, judged last, spoiled, where it is.
     fn is_spoiled(&self, wrong: &Wrong) -> bool;
 
     /// Makes launches longer or shorter by so many thousandths, where it can.

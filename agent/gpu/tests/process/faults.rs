@@ -128,6 +128,27 @@ fn launches_that_do_nothing_are_no_work() {
 }
 
 #[test]
+fn a_block_that_does_not_run_is_wrong() {
+    for test in [
+        BurnInTest::MemoryPattern,
+        BurnInTest::MemoryRead,
+        BurnInTest::MemoryWrite,
+        BurnInTest::MemoryCopy,
+        PRODUCT,
+        BurnInTest::Alu,
+        BurnInTest::Gather,
+    ] {
+        let machine = Machine::one();
+        let mut worker = machine.worker(0, &[(test, 1_500)]);
+        worker.until(|report| matches!(report, GpuReport::Progress(_)));
+        machine.fault("skip 0 1");
+        let ended = worker.reports();
+        let [stage] = &ended.stages()[..] else { panic!("{test:?}: {:?}", ended.reports) };
+        assert!(stage.miscompares > 0, "{test:?}: {stage:?}");
+    }
+}
+
+#[test]
 fn half_the_memory_is_said_to_be_half() {
     let ended = Machine::with("left 0 950").run(BurnInTest::MemoryPattern);
     let held = |ended: &Ended| {
