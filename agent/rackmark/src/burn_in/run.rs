@@ -1,6 +1,7 @@
 //! One burn-in of one GPU, from its first order to its last report: what the process says is taken down, what the samples
 //! say is taken down beside it, and whoever has a better claim on the GPU gets it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -33,6 +34,8 @@ const SETUP: Duration = Duration::from_secs(60);
 const BETWEEN: Duration = Duration::from_secs(30);
 /// XID 45: preemptive cleanup after a process ended (NVIDIA's catalogue).
 const PREEMPTIVE_CLEANUP: u32 = 45;
+/// From the beginning of the first stage on, a sample that counts no process at all says that ours is not shown.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Silence that is allowed while a stage works: ten times what lies between two reports of progress, and room for a host
 /// that is busy.
 const WORKING: Duration = Duration::from_secs(10);
@@ -60,10 +63,10 @@ pub enum Left {
 pub async fn run(place: &mut Place, record: &mut Record) -> Left {
     let slot = record.card.slot;
     let config = place.config.borrow().clone();
-    let xids = xid_counts(&place.roster, slot);
+    let before = Counted::now(&place.roster, slot);
     let Ok(address) = record.card.address.parse::<PciAddress>() else {
         record.worked.ending = Ending::Unavailable("its PCI address is not known".to_owned());
-        return finish(place, record, &xids, (None, false)).await;
+        return finish(place, record, &before, (None, false)).await;
     };
     let numa_node = numa_node(&config.sysfs_root, address);
     let (mut left, mut killed) = (Left::Free, false);
@@ -113,7 +116,7 @@ pub async fn run(place: &mut Place, record: &mut Record) -> Left {
         }
     }
     let slow_of = (left == Left::Free).then_some(address);
-    finish(place, record, &xids, (slow_of, killed)).await;
+    finish(place, record, &before, (slow_of, killed)).await;
     left
 }
 
@@ -121,7 +124,7 @@ pub async fn run(place: &mut Place, record: &mut Record) -> Left {
 async fn finish(
     place: &Place,
     record: &mut Record,
-    xids: &XidCounts,
+    before: &Counted,
     (slow_of, killed): (Option<PciAddress>, bool),
 ) -> Left {
     let slot = record.card.slot;
@@ -138,13 +141,15 @@ async fn finish(
         }
         None => None,
     };
-    let after = xid_counts(&place.roster, slot);
-    for (code, count) in after {
+    let after = Counted::now(&place.roster, slot);
+    for code in after.xids.keys().filter(|code| after.xids.get(code) > before.xids.get(code)) {
         // XID 45 after a process was killed is the driver cleaning up after it, which was our doing.
-        let ours = code == PREEMPTIVE_CLEANUP && killed;
-        if !ours && count > xids.get(&code).copied().unwrap_or(0) {
-            record.seen.xid(code);
+        if !(killed && *code == PREEMPTIVE_CLEANUP) {
+            record.seen.xid(*code);
         }
+    }
+    for code in after.sxids.keys().filter(|code| after.sxids.get(code) > before.sxids.get(code)) {
+        record.seen.sxid(*code);
     }
     {
         let roster = place.roster.read().unwrap_or_else(PoisonError::into_inner);
@@ -165,14 +170,26 @@ async fn finish(
     Left::Free
 }
 
-type XidCounts = std::collections::BTreeMap<u32, u64>;
+/// How often errors were told of so far.
+struct Counted {
+    /// XIDs of the GPU, by code.
+    xids: BTreeMap<u32, u64>,
+    /// SXids of all switches of the node, by code.
+    sxids: BTreeMap<u32, u64>,
+}
 
-/// How often each XID was told of the GPU so far.
-fn xid_counts(roster: &SharedRoster, slot: u8) -> XidCounts {
-    let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
-    let gpu = roster.health.gpus.get(usize::from(slot));
-    gpu.map(|gpu| gpu.incidents.counts.iter().map(|(code, count)| (*code, count.errors)).collect())
-        .unwrap_or_default()
+impl Counted {
+    fn now(roster: &SharedRoster, slot: u8) -> Self {
+        let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
+        let gpu = roster.health.gpus.get(usize::from(slot));
+        let xids =
+            gpu.into_iter().flat_map(|gpu| &gpu.incidents.counts).map(|(code, count)| (*code, count.errors));
+        let mut sxids = BTreeMap::new();
+        for (code, count) in roster.health.sxids.values().flatten() {
+            *sxids.entry(*code).or_default() += count;
+        }
+        Self { xids: xids.collect(), sxids }
+    }
 }
 
 fn memory_total(roster: &SharedRoster, slot: u8) -> u64 {
@@ -199,11 +216,24 @@ struct Drive<'a> {
     patience: Duration,
     last_sample_ms: Option<u64>,
     rate: Option<(FigureKind, u64)>,
+    /// When the first stage began.
+    working_since: Option<Instant>,
+    /// NVML counts our own process, as far as is known.
+    shown: bool,
 }
 
 impl<'a> Drive<'a> {
     fn new(place: &'a mut Place, record: &'a mut Record) -> Self {
-        Self { place, record, heard: Instant::now(), patience: SETUP, last_sample_ms: None, rate: None }
+        Self {
+            place,
+            record,
+            heard: Instant::now(),
+            patience: SETUP,
+            last_sample_ms: None,
+            rate: None,
+            working_since: None,
+            shown: true,
+        }
     }
 
     /// Until the process said that it is done (none), or for what reason it is to end.
@@ -242,6 +272,7 @@ impl<'a> Drive<'a> {
         match report {
             GpuReport::StageBegan { .. } | GpuReport::StageSkipped { .. } | GpuReport::SelfTest { .. } => {
                 self.patience = BETWEEN;
+                self.working_since.get_or_insert_with(Instant::now);
             }
             GpuReport::Progress(progress) => {
                 self.patience = WORKING;
@@ -269,14 +300,18 @@ impl<'a> Drive<'a> {
         let at_ms = clock::unix_ms().saturating_sub(record.began_unix_ms);
         if self.last_sample_ms != Some(taken.boot_ms) {
             self.last_sample_ms = Some(taken.boot_ms);
+            // Some drivers do not show our process to NVML: those of containers, and the simulated one.
+            let settled = self.working_since.is_some_and(|since| since.elapsed() >= SETTLED);
+            if settled && gpu.fast.processes_compute.is_ok_and(|count| count.0 == 0) {
+                self.shown = false;
+            }
             record.seen.take(&Sampled {
                 boot_ms: taken.boot_ms,
                 fast: &gpu.fast,
                 slow: gpu.slow.as_ref().map(|slow| &slow.slow),
                 inventory: gpu.inventory.as_ref(),
                 stage,
-                // Ours; the driver may not show it yet.
-                own_processes: 1,
+                own_processes: u64::from(self.shown),
             });
         }
         let point = Point {
@@ -301,12 +336,12 @@ impl<'a> Drive<'a> {
             return Some(by.clone());
         }
         let roster = self.place.roster.read().unwrap_or_else(PoisonError::into_inner);
-        claimed(&roster, self.record.card.slot)
+        claimed(&roster, self.record.card.slot, u64::from(self.shown))
     }
 }
 
 /// Who has a better claim on the GPU.
-fn claimed(roster: &Roster, slot: u8) -> Option<String> {
+fn claimed(roster: &Roster, slot: u8, own_processes: u64) -> Option<String> {
     let occupancy = roster.health.gpus.get(usize::from(slot)).map(|gpu| &gpu.occupancy)?;
     if let Some(lease) = &occupancy.lease {
         return Some(format!("lease {}", lease.id));
@@ -318,7 +353,8 @@ fn claimed(roster: &Roster, slot: u8) -> Option<String> {
         _ => {}
     }
     let processes = gpu.fast.processes_compute.ok()?;
-    (processes.0 > 1).then(|| format!("{} other processes", processes.0 - 1))
+    let others = processes.0.saturating_sub(own_processes);
+    (others > 0).then(|| format!("{others} other processes"))
 }
 
 fn broken(error: &LinkError) -> Ending {

@@ -567,7 +567,8 @@ async fn begin(
 fn compare(around: &Around, records: &mut [Record]) {
     records.sort_by(|one, other| (&one.card.name, one.card.slot).cmp(&(&other.card.name, other.card.slot)));
     for same in records.chunk_by_mut(|one, other| one.card.name == other.card.name) {
-        if same.len() < 2 {
+        // Simulated GPUs share processors.
+        if same.len() < 2 || same.iter().any(|record| record.simulated) {
             continue;
         }
         let mut judgements: Vec<&mut Judgement> =

@@ -179,15 +179,14 @@ fn shown(records: &[Record], not_begun: &[(String, String)], colour: bool) -> St
             Cell::number(Span(record.took_ms()).to_string()),
         ]);
     }
-    for (slot, why) in not_begun {
-        rows.push(vec![
-            Cell::number(slot.clone()),
-            Cell::text("not begun").tone(Tone::Odd),
-            Cell::text(""),
-            Cell::text(why.clone()),
-        ]);
+    if !rows.is_empty() {
+        let header = ["GPU", "RESULT", "MODE", "MODEL", "SERIAL", "BEGAN", "TOOK"];
+        out.push_str(&render(&header, &rows, colour));
     }
-    out.push_str(&render(&["GPU", "RESULT", "MODE", "MODEL", "SERIAL", "BEGAN", "TOOK"], &rows, colour));
+    for (slot, why) in not_begun {
+        let result = super::table::painted("not begun", Tone::Odd, colour);
+        out.push_str(&format!("GPU {slot}  {result}: {why}\n"));
+    }
     for record in records {
         let Some(judgement) = &record.judgement else { continue };
         let figures: Vec<Vec<Cell>> = judgement
