@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rackmark_health::burn_in::{Ending, Sampled, judge};
+use rackmark_health::burn_in::{Ending, Mode, Sampled, judge};
 use rackmark_model::gpu_work::{BurnInOrder, FigureKind, GpuOrder, GpuReport};
 use rackmark_model::{NoData, PciAddress};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::fresh;
 use super::link::{End, Link, LinkError};
@@ -39,6 +40,9 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Silence that is allowed while a stage works: ten times what lies between two reports of progress, and room for a host
 /// that is busy.
 const WORKING: Duration = Duration::from_secs(10);
+
+/// How long is waited for a sample that was taken after the work.
+const SAMPLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a run stands in the daemon.
 pub struct Place {
@@ -94,16 +98,23 @@ pub async fn run(place: &mut Place, record: &mut Record) -> Left {
                 break;
             }
         };
-        let ending = Drive::new(place, record).until_over(&mut link).await;
+        let mut drive = Drive::new(place, record);
+        let ending = drive.until_over(&mut link).await;
+        let keeping = drive.keeping.take();
         let closing = Instant::now();
         let end = link.close().await;
+        let closed_after = closing.elapsed();
+        // What is written late must not come after the end of it.
+        if let Some(keeping) = keeping {
+            let _ = keeping.await;
+        }
         killed |= end != End::Gone;
         match ending {
             None => {}
             Some(Ending::Hung) if end == End::Stuck => record.worked.ending = Ending::Wedged,
             Some(ending) => {
                 if matches!(ending, Ending::Preempted(_)) {
-                    record.gave_back_ms = u64::try_from(closing.elapsed().as_millis()).ok();
+                    record.gave_back_ms = u64::try_from(closed_after.as_millis()).ok();
                 }
                 record.worked.ending = ending;
             }
@@ -129,6 +140,7 @@ async fn finish(
 ) -> Left {
     let slot = record.card.slot;
     let config = place.config.borrow().clone();
+    let ended_boot_ms = clock::boot_ms();
     // A customer who waits for the GPU does not wait for this.
     let preempted = matches!(record.worked.ending, Ending::Preempted(_));
     let slow = match slow_of.filter(|_| !preempted) {
@@ -141,6 +153,7 @@ async fn finish(
         }
         None => None,
     };
+    let sampled = !preempted && sampled_since(&place.roster, ended_boot_ms).await;
     let after = Counted::now(&place.roster, slot);
     for code in after.xids.keys().filter(|code| after.xids.get(code) > before.xids.get(code)) {
         // XID 45 after a process was killed is the driver cleaning up after it, which was our doing.
@@ -162,12 +175,26 @@ async fn finish(
                 stage: None,
                 own_processes: 1,
             });
-            record.seen.slow_after_end = true;
+            record.seen.slow_after_end = sampled;
         }
     }
     record.ended_unix_ms = Some(clock::unix_ms());
     record.judgement = Some(judge(&record.card.uuid, &record.worked, &record.seen));
     Left::Free
+}
+
+/// Waits for a sample that was taken after this moment: what happened at the very end is in no earlier one.
+async fn sampled_since(roster: &SharedRoster, boot_ms: u64) -> bool {
+    let newer = || {
+        let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
+        roster.taken.is_some_and(|taken| taken.boot_ms >= boot_ms)
+    };
+    let waited = async {
+        while !newer() {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(SAMPLE_WITHIN, waited).await.is_ok()
 }
 
 /// How often errors were told of so far.
@@ -220,6 +247,8 @@ struct Drive<'a> {
     working_since: Option<Instant>,
     /// NVML counts our own process, as far as is known.
     shown: bool,
+    /// What is being written of it.
+    keeping: Option<JoinHandle<()>>,
 }
 
 impl<'a> Drive<'a> {
@@ -233,6 +262,7 @@ impl<'a> Drive<'a> {
             rate: None,
             working_since: None,
             shown: true,
+            keeping: None,
         }
     }
 
@@ -281,14 +311,27 @@ impl<'a> Drive<'a> {
             GpuReport::StageEnded(_) => {
                 self.patience = BETWEEN;
                 self.rate = None;
-                if let Err(error) = self.place.store.keep_running(self.record) {
-                    tracing::warn!(error = chain(&error), "a burn-in that runs is not kept on disk");
-                }
+                self.keep();
             }
             GpuReport::Done | GpuReport::Failed(_) => return Some(None),
             _ => {}
         }
         None
+    }
+
+    /// Keeps what is done so far of a run that goes on after a restart. The disk has a thread of its own; while it is
+    /// busy with an earlier state, this one is left out.
+    fn keep(&mut self) {
+        let busy = self.keeping.as_ref().is_some_and(|keeping| !keeping.is_finished());
+        if self.record.mode != Mode::Soak || busy {
+            return;
+        }
+        let (store, record) = (self.place.store.clone(), self.record.clone());
+        self.keeping = Some(spawn_blocking(move || {
+            if let Err(error) = store.keep_running(&record) {
+                tracing::warn!(error = chain(&error), "a burn-in that runs is not kept on disk");
+            }
+        }));
     }
 
     /// Takes down what samples say.
@@ -345,6 +388,10 @@ fn claimed(roster: &Roster, slot: u8, own_processes: u64) -> Option<String> {
     let occupancy = roster.health.gpus.get(usize::from(slot)).map(|gpu| &gpu.occupancy)?;
     if let Some(lease) = &occupancy.lease {
         return Some(format!("lease {}", lease.id));
+    }
+    // Our use of the GPU ends when its card leaves.
+    if occupancy.burn_in.is_none() {
+        return Some("another card is in the slot".to_owned());
     }
     let gpu = roster.gpu(slot)?;
     match gpu.standing {

@@ -399,17 +399,7 @@ fn seed() -> u64 {
 
 /// All GPUs of one wish.
 async fn group(around: Around, wanted: Wanted) {
-    let before =
-        Content::BeforeBurnIn { gpus: around.names(&wanted.slots), level: wanted.mode.name().to_owned() };
-    let vetoed = match around.hooks.run(before, false).await {
-        Ok(outcome) => outcome.veto(),
-        // Hooks are off.
-        Err(_) => None,
-    };
-    if let Some(why) = vetoed {
-        for slot in &wanted.slots {
-            around.not_begun(*slot, format!("a hook of the site says no: {why}"));
-        }
+    if around.vetoed(&wanted).await {
         return;
     }
     let mut records: Vec<Record> = Vec::new();
@@ -438,6 +428,9 @@ async fn resume(around: Around, mut record: Record) {
     let wanted =
         Wanted { slots: vec![slot], mode: record.mode, hours: 1, one_by_one: false, by: record.by.clone() };
     around.waits(slot, &wanted);
+    if around.vetoed(&wanted).await {
+        return;
+    }
     let records: Vec<Record> = one(around.clone(), slot, wanted, Some(record)).await.into_iter().collect();
     told(&around, &records);
 }
@@ -454,6 +447,24 @@ fn told(around: &Around, records: &[Record]) {
 }
 
 impl Around {
+    /// Whether a hook of the site says no; then none of it begins.
+    async fn vetoed(&self, wanted: &Wanted) -> bool {
+        let before =
+            Content::BeforeBurnIn { gpus: self.names(&wanted.slots), level: wanted.mode.name().to_owned() };
+        let enabled = self.config.borrow().hooks.enabled;
+        let veto = match self.hooks.run(before, false).await {
+            Ok(outcome) => outcome.veto(),
+            // Whoever could not be asked did not say yes.
+            Err(why) => enabled.then_some(why),
+        };
+        if let Some(why) = &veto {
+            for slot in &wanted.slots {
+                self.not_begun(*slot, format!("a hook of the site says no: {why}"));
+            }
+        }
+        veto.is_some()
+    }
+
     fn not_begun(&self, slot: u8, why: String) {
         tracing::warn!(gpu = slot, why, "a burn-in does not begin");
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
@@ -504,8 +515,14 @@ async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) 
     }
     let paused = record.mode == Mode::Soak
         && matches!(&record.worked.ending, rackmark_health::burn_in::Ending::Preempted(by) if by == "the agent stops");
-    let kept = if paused { around.store.keep_running(&record) } else { around.store.keep(&record) };
-    if let Err(error) = kept {
+    let (store, kept) = (around.store.clone(), record.clone());
+    let kept =
+        tokio::task::spawn_blocking(
+            move || {
+                if paused { store.keep_running(&kept) } else { store.keep(&kept) }
+            },
+        );
+    if let Ok(Err(error)) = kept.await {
         tracing::error!(gpu = slot, error = chain(&error), "the result of a burn-in is not kept");
     }
     tracing::info!(
@@ -520,6 +537,16 @@ async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) 
     Some(record)
 }
 
+/// Whether the GPU came to rest, and nobody changed their mind meanwhile.
+async fn admitted(around: &Around, slot: u8) -> Result<(), String> {
+    gate::idle(&around.roster, slot).await?;
+    let stops = around.stops.lock().unwrap_or_else(PoisonError::into_inner);
+    match stops.get(&slot).and_then(|stop| stop.borrow().clone()) {
+        Some(by) => Err(format!("it was stopped by {by}")),
+        None => Ok(()),
+    }
+}
+
 /// Permission, lock, state.
 async fn begin(
     around: &Around,
@@ -530,17 +557,12 @@ async fn begin(
     let (card, driver_version, simulated) = around.card(slot)?;
     let lock = around.store.lock(&card.uuid).map_err(|error| format!("cannot lock GPU {slot}: {error}"))?;
     let lock = lock.ok_or_else(|| format!("another agent works on GPU {slot}"))?;
-    gate::idle(&around.roster, slot).await?;
-    let stopped = around
-        .stops
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&slot)
-        .and_then(|stop| stop.borrow().clone());
-    if let Some(by) = stopped {
-        return Err(format!("it was stopped by {by}"));
-    }
+    // First whether it may be at all: nobody waits for a GPU that somebody has.
     around.change(&Verb::BurnInStart { slot, mode: wanted.mode }, &wanted.by)?;
+    if let Err(why) = admitted(around, slot).await {
+        around.change(&Verb::BurnInEnd { slot, result: None }, &wanted.by)?;
+        return Err(why);
+    }
     let mut record = earlier.unwrap_or_else(|| Record {
         version: VERSION,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
