@@ -22,7 +22,6 @@ impl Machine {
     pub(crate) fn new(profile: &str, gpus: &str) -> Self {
         let machine = Self { dir: tempfile::tempdir().expect("folder") };
         machine.tool("nvml-sim", &["prepare", "--profile", profile, "--gpus", gpus, "--dir", machine.text()]);
-        // Little memory: everything is compiled for debugging but the kernels.
         machine.tool("cuda-sim", &["prepare", "--memory-mib", "80", "--dir", machine.text()]);
         machine
     }
@@ -128,7 +127,8 @@ impl Worker {
         let order = GpuOrder::BurnIn(BurnInOrder {
             gpu_uuid: uuid(position),
             seed: 0x5eed,
-            memory_permille: 900,
+            // Little: what is compiled for debugging is slow.
+            memory_permille: 150,
             numa_node: None,
             stages: stages.collect(),
         });
