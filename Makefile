@@ -75,7 +75,7 @@ $(TOOLS)/.installed: tools.txt
 
 .PHONY: demo
 demo: setup-build ## Run the agent on this machine's GPUs, or on simulated ones
-	@cargo build --release --quiet -p rackmark -p rackmark-sampler -p rackmark-collect -p rackmark-attest -p rackmark-firmware-hooks -p rackmark-sim-nvml -p rackmark-sim-broker
+	@cargo build --release --quiet -p rackmark -p rackmark-sampler -p rackmark-collect -p rackmark-attest -p rackmark-firmware-hooks -p rackmark-gpu -p rackmark-sim-nvml -p rackmark-sim-cuda -p rackmark-sim-broker
 	@seconds=""; if [ -n "$(DEMO_SECONDS)" ]; then seconds="--seconds $(DEMO_SECONDS)"; fi; \
 	if [ -e /proc/driver/nvidia/version ]; then \
 	  exec $(RELEASE)/rackmark demo $$seconds; \
@@ -83,6 +83,9 @@ demo: setup-build ## Run the agent on this machine's GPUs, or on simulated ones
 	  echo "no NVIDIA driver on this machine: simulating $(DEMO_GPUS) GPUs, profile $(DEMO_PROFILE)"; \
 	  folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap : INT; \
 	  $(RELEASE)/nvml-sim prepare --profile $(DEMO_PROFILE) --gpus $(DEMO_GPUS) --attestation --dir "$$folder/sim"; \
+	  $(RELEASE)/cuda-sim prepare --dir "$$folder/sim" >/dev/null; \
+	  $(RELEASE)/nvml-sim do --dir "$$folder/sim" load $$(( $(DEMO_GPUS) - 1 )) idle >/dev/null; \
+	  $(RELEASE)/nvml-sim do --dir "$$folder/sim" process $$(( $(DEMO_GPUS) - 1 )) remove all >/dev/null; \
 	  $(RELEASE)/rackmark demo --simulated "$$folder/sim" $$seconds; \
 	fi
 

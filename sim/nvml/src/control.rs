@@ -130,8 +130,8 @@ pub enum Command {
     Recovery(Which, u32),
     /// `process G add PID NAME BYTES`
     ProcessAdd(Which, u32, String, u64),
-    /// `process G remove PID`
-    ProcessRemove(Which, u32),
+    /// `process G remove PID`, `process G remove all`
+    ProcessRemove(Which, Option<u32>),
     /// `load G idle|PERCENT|scenario`; `None` goes back to the scenario's curve
     Load(Which, Option<u32>),
 }
@@ -383,7 +383,13 @@ impl Command {
                         word.parse().ok().filter(|bytes| *bytes < 1 << 50)
                     })?,
                 ),
-                "remove" => Command::ProcessRemove(which, words.number("a process id")?),
+                "remove" => Command::ProcessRemove(
+                    which,
+                    words.parsed("a process id or `all`", |word| match word {
+                        "all" => Some(None),
+                        word => word.parse().ok().map(Some),
+                    })?,
+                ),
                 word => return Err(CommandError::Wrong { word: word.to_owned(), what: "`add` or `remove`" }),
             },
             _ => Command::Load(

@@ -128,7 +128,7 @@ pub(crate) fn apply(gpu: &Gpu, index: usize, command: &Command, at_ms: u64, deli
             state.touch();
         }
         Command::ProcessRemove(_, pid) => {
-            state.processes.retain(|process| process.pid != *pid);
+            state.processes.retain(|process| pid.is_some_and(|pid| process.pid != pid));
             state.touch();
         }
         Command::Load(_, percent) => {

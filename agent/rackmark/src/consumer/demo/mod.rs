@@ -2,6 +2,7 @@
 //! and an independent consumer whose view is what is shown.
 
 mod broker;
+mod burn_in;
 mod identity;
 mod view;
 
@@ -30,6 +31,7 @@ use crate::cli::table::colour;
 use crate::clock;
 use crate::exit::{Code, Failure};
 use crate::publish::mqtt::{Broker, Security};
+use crate::sampling::beside_this_binary;
 
 #[derive(Debug, Args)]
 pub struct Options {
@@ -107,6 +109,9 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
     let mut failed = None;
     let (told, mut identities) = tokio::sync::mpsc::channel(1);
     let mut told = Some(told);
+    let (result, mut burn_ins) = tokio::sync::mpsc::channel(1);
+    // A GPU of this machine is not worked on without its owner's word.
+    let mut result = Some(result).filter(|_| options.simulated.is_some());
     loop {
         tokio::select! {
             // What others say to the node is not the node's.
@@ -126,11 +131,20 @@ async fn show(options: &Options, folder: &Folder) -> Result<Code, Failure> {
                         let _ = told.send(Identity::asked(software, &folder, mqtt, &node).await).await;
                     });
                 }
+                if let Some(slot) = view.last_gpu()
+                    && let Some(result) = result.take()
+                {
+                    let config = config.clone();
+                    tokio::spawn(async move {
+                        let _ = result.send(burn_in::tested(&config, slot).await).await;
+                    });
+                }
                 if live {
                     print(&format!("\u{1b}[H\u{1b}[2J{}", view.page(colour())));
                 }
             }
             Some(line) = identities.recv() => view.identity(line),
+            Some(line) = burn_ins.recv() => view.burn_in(line),
             ended = agent.wait() => {
                 let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                 failed = Some(Failure::new(Code::Internal, format!("the agent ended by itself: {how}")));
@@ -169,8 +183,7 @@ fn configuration(options: &Options, folder: &Path, mqtt: u16, metrics: u16, iden
 }
 
 fn start_agent(config: &Path, options: &Options, folder: &Path) -> Result<Child, Failure> {
-    let program = std::env::current_exe().map_err(|error| Failure::new(Code::Internal, error))?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(beside_this_binary(Path::new("rackmark")));
     command
         .arg("run")
         .arg("--config")
@@ -187,7 +200,8 @@ fn start_agent(config: &Path, options: &Options, folder: &Path) -> Result<Child,
         command.stderr(log);
     }
     if let Some(simulated) = &options.simulated {
-        command.env("RACKMARK_SIM_DIR", simulated);
+        // The simulated CUDA driver lies there too.
+        command.env("RACKMARK_SIM_DIR", simulated).env("LD_LIBRARY_PATH", simulated);
     }
     command.spawn().map_err(|error| Failure::new(Code::Unavailable, error))
 }

@@ -24,6 +24,7 @@ pub struct View {
     /// Site and node name.
     names: Option<String>,
     identity: String,
+    burn_in: Option<String>,
     scrapes: u64,
     series: usize,
 }
@@ -45,6 +46,7 @@ impl View {
             node: "waiting for the agent".to_owned(),
             names: None,
             identity: "identity: being asked for".to_owned(),
+            burn_in: None,
             scrapes: 0,
             series: 0,
         }
@@ -55,9 +57,19 @@ impl View {
         self.names.clone()
     }
 
+    /// The slot of the last GPU, once the node told of its GPUs.
+    pub fn last_gpu(&self) -> Option<usize> {
+        self.capacity.as_ref().and_then(|capacity| capacity.gpus.len().checked_sub(1))
+    }
+
     /// What a stranger found out about it.
     pub fn identity(&mut self, line: String) {
         self.identity = line;
+    }
+
+    /// What came of the burn-in.
+    pub fn burn_in(&mut self, line: String) {
+        self.burn_in = Some(line);
     }
 
     /// One message, judged.
@@ -121,6 +133,9 @@ impl View {
             out.push_str(&painted("SIMULATED GPUs: no figure on this page is real.\n", Tone::Odd, colour));
         }
         let _ = writeln!(out, "{}", self.identity);
+        if let Some(line) = &self.burn_in {
+            let _ = writeln!(out, "{line}");
+        }
         let _ = writeln!(out, "metrics {}   broker {}\n", self.metrics_url, self.broker_url);
         let Some(capacity) = &self.capacity else {
             out.push_str("waiting for the first capacity message\n");
