@@ -281,7 +281,9 @@ calls! {
         checked_copy(to, from, bytes, &[to, from])
     }
 
-    fn cuMemcpyPeerAsync(to: Address, _to_context: Handle, from: Address, _from_context: Handle, bytes: usize, _stream: Handle) {
+    fn cuMemcpyPeerAsync(
+        to: Address, _to_context: Handle, from: Address, _from_context: Handle, bytes: usize, _stream: Handle,
+    ) {
         checked_copy(to, from, bytes, &[to, from])
     }
 

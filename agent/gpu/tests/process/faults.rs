@@ -116,7 +116,7 @@ fn launches_that_do_nothing_are_no_work() {
     assert_eq!(ended.status.code(), Some(70));
     // From some moment on: what is counted stands still.
     let machine = Machine::one();
-    let mut worker = machine.worker(0, &[(PRODUCT, 2_000)]);
+    let mut worker = machine.worker(0, &[(PRODUCT, 3_000)]);
     worker.until(|report| matches!(report, GpuReport::Progress(_)));
     machine.fault("idle 0");
     let ended = worker.reports();

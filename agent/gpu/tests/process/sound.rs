@@ -112,7 +112,7 @@ fn the_gpu_is_found_by_its_uuid_and_a_lonely_one_has_no_peer() {
 
 #[test]
 fn signs_of_life_come_every_quarter_of_a_second() {
-    let ended = Machine::one().worker(0, &[(BurnInTest::GemmPortable(Format::Bf16), 2_000)]).reports();
+    let ended = Machine::one().worker(0, &[(BurnInTest::GemmPortable(Format::Bf16), 3_000)]).reports();
     let times: Vec<u32> = ended
         .reports
         .iter()
