@@ -17,6 +17,7 @@ mod operate;
 mod passed_on;
 mod pause;
 mod record;
+mod rma;
 mod run;
 mod sample;
 mod status;
@@ -96,6 +97,8 @@ enum Command {
     History(history::Options),
     /// Show what this server is: parts, serial numbers, firmware, and what contradicts itself.
     Inventory(inventory::Options),
+    /// Gather what the vendor of a faulty card wants to know, without names of people and work, in one archive.
+    Rma(rma::Options),
     /// Say that a condition is known: one that lasts until then is over.
     Ack(operate::AckOptions),
     /// Begin or end planned work on one GPU or on the node.
@@ -155,6 +158,7 @@ pub fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Check(options) => check::run(options),
         Command::History(options) => history::run(options),
         Command::Inventory(options) => inventory::run(&options),
+        Command::Rma(options) => rma::run(&options),
         Command::Ack(options) => operate::ack(options),
         Command::Maintenance(command) => operate::maintenance(command),
         Command::Drain(options) => operate::drain(options),

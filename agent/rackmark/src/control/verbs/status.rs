@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 
 use rackmark_health::{Condition, Conditions, Lease, Maintenance};
-use rackmark_model::readings::{Descriptor, Fast, Inventory};
-use rackmark_model::{Bytes, MigInstance, ProcessUse, Reading, Value};
+use rackmark_model::readings::{Descriptor, Fast, Inventory, Slow};
+use rackmark_model::{Bytes, GpuSlow, MigInstance, NvLink, ProcessUse, Reading, Value};
 use serde_json::{Map, Value as Json, json};
 
 use super::Verbs;
@@ -112,6 +112,7 @@ fn judged_json(gpu: &Gpu, roster: &Roster) -> Json {
     let Some(judged) = roster.health.gpus.get(usize::from(slot)) else { return shown };
     let occupancy = &judged.occupancy;
     let drained = occupancy.drained.as_ref();
+    shown["slow"] = json!(gpu.slow.as_ref().map(slow_json));
     shown["reason"] = json!(roster.reason(slot));
     shown["state_cause"] = json!(judged.state.0.cause.name());
     shown["conditions"] = conditions_json(&judged.conditions);
@@ -225,6 +226,33 @@ pub fn gpu_json(gpu: &Gpu) -> Json {
         "readings": readings,
         "processes": gpu.slow.as_ref().map(|slow| slow.processes.iter().map(process_json).collect::<Vec<_>>()),
         "mig": gpu.mig.iter().map(mig_json).collect::<Vec<_>>(),
+    })
+}
+
+/// What is read once a minute, and when it was.
+fn slow_json(slow: &GpuSlow) -> Json {
+    let mut readings = Map::new();
+    slow.slow.each(|at, reading| insert(&mut readings, &Slow::DESCRIPTORS[at], reading));
+    json!({
+        "taken_unix_ms": slow.taken_unix_ms,
+        "readings": readings,
+        "nvlinks": slow.nvlinks.iter().map(nvlink_json).collect::<Vec<_>>(),
+    })
+}
+
+/// One NVLink; what is not known is null.
+fn nvlink_json(link: &NvLink) -> Json {
+    json!({
+        "link": link.link,
+        "active": link.active.ok(),
+        "version": link.version.ok(),
+        "remote_type": link.remote_type.as_deref().ok(),
+        "crc_flit_errors": link.crc_flit_errors.ok(),
+        "crc_data_errors": link.crc_data_errors.ok(),
+        "replay_errors": link.replay_errors.ok(),
+        "recovery_errors": link.recovery_errors.ok(),
+        "transmit_bytes_total": link.transmit_bytes_total.ok(),
+        "receive_bytes_total": link.receive_bytes_total.ok(),
     })
 }
 
