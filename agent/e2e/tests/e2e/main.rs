@@ -23,6 +23,7 @@ mod mtls;
 mod operations;
 mod page;
 mod pause;
+mod rma;
 mod service;
 mod stranger;
 mod succession;

@@ -62,6 +62,8 @@ impl Redaction {
                 rest.find(", ").or_else(|| rest.find([';', '\n'])).unwrap_or(rest.len())
             });
         }
+        // How a condition names the process of its XID; a name may have a bracket in it, so all to the last one goes.
+        text = after(&text, "(process ", |rest| rest.rfind(')').unwrap_or(rest.len()));
         for name in &self.names {
             text = whole_word(&text, name);
         }
@@ -177,6 +179,7 @@ mod tests {
                 "NVRM: Xid (PCI:0000:1b:00): 31, pid=[left out], name=[left out], Ch 00000008",
             ),
             ("PID=7 Name=a", "PID=[left out] Name=[left out]"),
+            ("off the bus (off. (process 4242, my (job)))", "off the bus (off. (process [left out])"),
             ("rack7.example: rack71 on RACK7", "[left out]: rack71 on [left out]"),
             ("lease job-1 begins", "lease [left out] begins"),
             (
