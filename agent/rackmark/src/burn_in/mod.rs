@@ -2,6 +2,7 @@
 //! ([`run`]), and what is kept of it ([`record`]). The kernels and the process: `agent/gpu`; what a result means:
 //! `rackmark_health::burn_in`.
 
+mod board;
 mod fresh;
 mod gate;
 mod link;
@@ -12,5 +13,6 @@ mod run;
 mod store;
 mod task;
 
+pub use board::{Board, Last, Running};
 pub use record::Record;
-pub use task::{Board, BurnIns, Last, Request, Running, Wanted};
+pub use task::{BurnIns, Request, Wanted};

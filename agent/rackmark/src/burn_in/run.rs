@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::board::{Board, Running};
 use super::fresh;
 use super::link::{End, Link, LinkError};
 use super::record::{Point, Record};
 use super::store::Store;
-use super::task::{Board, Running};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
