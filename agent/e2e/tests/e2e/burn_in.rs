@@ -116,7 +116,7 @@ fn a_sound_gpu_passes_and_its_result_outlives_a_restart() -> Outcome<()> {
         Some(())
     })?;
     agent.process.terminate(Duration::from_secs(5))?;
-    let agent = self::agent_again(agent, &sim)?;
+    let agent = agent_again(agent, &sim)?;
     let (code, kept) = last(&agent)?;
     assert_eq!(code, Some(PASS));
     assert_eq!(kept["records"][0]["seed"], record["seed"]);

@@ -103,7 +103,7 @@ fn find<'a>(status: &'a Json, name: &str) -> Option<&'a Json> {
         (address.is_some() && at == address)
             || gpu["uuid"].as_str() == Some(name)
             || gpu["serial"].as_str() == Some(name)
-            || gpu["slot"].to_string() == name
+            || gpu["slot"].as_u64().is_some_and(|slot| slot.to_string() == name)
     })
 }
 
