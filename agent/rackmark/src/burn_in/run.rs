@@ -426,3 +426,86 @@ fn running(record: &Record, point: Point) -> Running {
         point,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::RwLock;
+
+    use rackmark_health::Verb;
+    use rackmark_health::burn_in::Mode;
+    use rackmark_model::ipc::SamplerReport;
+    use rackmark_model::readings::{Fast, Inventory, Slow};
+    use rackmark_model::{Count, GpuInventory, GpuSample, GpuSlow, Presence, Sample};
+
+    use super::*;
+
+    const NOW: rackmark_health::Now = rackmark_health::Now { boot_ms: 9_000, unix_ms: 1_796_119_200_000 };
+    const ADDRESS: PciAddress = PciAddress { domain: 0, bus: 3, device: 0, function: 0 };
+
+    fn sample(boot_ms: u64, processes: u64) -> SamplerReport {
+        let mut fast = Fast::absent(NoData::NotSupported);
+        fast.processes_compute = Ok(Count(processes));
+        let gpu = GpuSample { address: ADDRESS, presence: Presence::Open, in_call: None, fast };
+        SamplerReport::Sample(Sample {
+            seq: boot_ms,
+            taken_boot_ms: boot_ms,
+            taken_unix_ms: NOW.unix_ms,
+            took_us: 1,
+            gpus: vec![gpu],
+        })
+    }
+
+    fn card(serial: &str) -> SamplerReport {
+        let mut inventory = Inventory::absent(NoData::NotSupported);
+        inventory.serial = Ok(serial.to_owned());
+        SamplerReport::Inventory(Box::new(GpuInventory { address: ADDRESS, inventory, mig: Vec::new() }))
+    }
+
+    /// A GPU that is tested.
+    fn tested() -> Roster {
+        let mut roster = Roster::default();
+        roster.around.lease_source = true;
+        roster.take(&sample(NOW.boot_ms, 0), NOW);
+        roster.take(&card("S1"), NOW);
+        let slow = Slow::absent(NoData::NotSupported);
+        let (address, taken_unix_ms) = (ADDRESS, NOW.unix_ms);
+        let slow = GpuSlow { address, taken_unix_ms, slow, nvlinks: Vec::new(), processes: Vec::new() };
+        roster.take(&SamplerReport::Slow(Box::new(slow)), NOW);
+        roster.take(&sample(NOW.boot_ms, 0), NOW);
+        let begin = Verb::BurnInStart { slot: 0, mode: Mode::Quick };
+        roster.carry_out(&begin, "root", NOW, &mut Vec::new()).expect("it is free");
+        roster
+    }
+
+    #[test]
+    fn whoever_has_a_better_claim_is_named_and_our_own_process_is_not() {
+        let mut roster = tested();
+        assert_eq!(claimed(&roster, 0, 1), None);
+        roster.take(&sample(NOW.boot_ms + 1_000, 1), NOW);
+        assert_eq!(claimed(&roster, 0, 1), None, "that is ours");
+        assert_eq!(claimed(&roster, 0, 0).as_deref(), Some("1 other processes"), "ours is not shown");
+        roster.take(&sample(NOW.boot_ms + 2_000, 2), NOW);
+        assert_eq!(claimed(&roster, 0, 1).as_deref(), Some("1 other processes"));
+        let mut roster = tested();
+        let lease = Verb::LeaseStart { slot: 0, id: "job", reserved: true, until_unix_ms: None };
+        roster.carry_out(&lease, "root", NOW, &mut Vec::new()).expect("a customer comes first");
+        assert_eq!(claimed(&roster, 0, 1).as_deref(), Some("lease job"), "a promise is enough");
+        let mut roster = tested();
+        roster.take(&card("S2"), NOW);
+        roster.take(&sample(NOW.boot_ms + 1_000, 0), NOW);
+        assert_eq!(claimed(&roster, 0, 1).as_deref(), Some("another card is in the slot"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_judged_by_a_sample_that_was_taken_after_it() {
+        let roster = Arc::new(RwLock::new(tested()));
+        assert!(!sampled_since(&roster, NOW.boot_ms + 1).await, "none came in time");
+        let later = roster.clone();
+        let comes = async move {
+            sleep(Duration::from_secs(2)).await;
+            later.write().expect("not poisoned").take(&sample(NOW.boot_ms + 2_000, 0), NOW);
+        };
+        let (sampled, ()) = tokio::join!(sampled_since(&roster, NOW.boot_ms + 1), comes);
+        assert!(sampled);
+    }
+}
