@@ -44,7 +44,11 @@ pub fn burn_in(folder: &Path, uuid: &str) -> (Vec<(String, String)>, Vec<String>
     let mut files: Vec<(SystemTime, String)> = listed
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok().filter(|name| name.contains(uuid))?;
+            let name = entry.file_name().into_string().ok()?;
+            // Beside results there are locks, and what runs.
+            if !name.contains(uuid) || !name.ends_with(".json") {
+                return None;
+            }
             Some((entry.metadata().ok()?.modified().ok()?, name))
         })
         .collect();
@@ -89,9 +93,10 @@ mod tests {
         put("secret", b"secret");
         put("GPU-1.json", b"{}");
         put("GPU-2.json", b"{}");
-        put("GPU-1.bin", &[0xff]);
-        put("GPU-1.large", &vec![b'x'; BURN_IN_BYTES_MAX as usize + 1]);
-        std::os::unix::fs::symlink(folder.path().join("secret"), folder.path().join("GPU-1.link"))
+        put("GPU-1.lock", b"");
+        put("GPU-1.bin.json", &[0xff]);
+        put("GPU-1.large.json", &vec![b'x'; BURN_IN_BYTES_MAX as usize + 1]);
+        std::os::unix::fs::symlink(folder.path().join("secret"), folder.path().join("GPU-1.link.json"))
             .expect("link");
         let (taken, left_out) = burn_in(folder.path(), "GPU-1");
         assert_eq!(taken, [("GPU-1.json".to_owned(), "{}".to_owned())]);
