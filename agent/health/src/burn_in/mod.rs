@@ -1,7 +1,7 @@
 //! What a burn-in of one GPU means: pass, fail or inconclusive, and why.
 //!
 //! The GPU process says what it computed ([`Worked`]), the samples of the same time say how the GPU and the node were
-//! ([`Seen`]); [`judge`] makes a [`Judgement`] of both. `fail` beats `inconclusive`, and that beats `pass`: a GPU passes
+//! ([`Seen`]); [`judge()`] makes a [`Judgement`] of both. `fail` beats `inconclusive`, and that beats `pass`: a GPU passes
 //! only where every stage that it was to run did run, was proved able to see a wrong bit, and nothing was wrong.
 
 mod floors;
