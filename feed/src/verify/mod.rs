@@ -12,6 +12,7 @@ pub mod nonces;
 pub mod nvidia;
 pub mod ocsp;
 pub mod outcome;
+pub mod proof;
 pub mod quote;
 pub mod report;
 pub mod signatures;
