@@ -88,6 +88,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// As JSON. The one way of writing it, as [`Record::of_json`] is the one of reading: each other one is another tenth of
+    /// a megabyte of program.
+    ///
+    /// # Errors
+    /// None that a record can have.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    /// From JSON.
+    ///
+    /// # Errors
+    /// It is no record.
+    pub fn of_json(text: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(text)
+    }
+
     /// Adds a moment.
     pub fn point(&mut self, point: Point) {
         if self.points.len() >= POINTS_MAX {

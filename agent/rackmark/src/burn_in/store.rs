@@ -49,7 +49,7 @@ impl Store {
         fs::create_dir_all(&self.folder)?;
         let new = path.with_extension("new");
         let mut file = File::options().create(true).truncate(true).write(true).mode(0o640).open(&new)?;
-        file.write_all(&serde_json::to_vec(record)?)?;
+        file.write_all(&record.to_json()?)?;
         file.sync_all()?;
         fs::rename(new, path)
     }
@@ -57,7 +57,7 @@ impl Store {
     fn read(path: &Path) -> Option<Record> {
         let length = fs::metadata(path).ok()?.len();
         let text = (length <= RECORD_BYTES_MAX).then(|| fs::read(path).ok()).flatten()?;
-        serde_json::from_slice(&text).ok().filter(|record: &Record| record.version == VERSION)
+        Record::of_json(&text).ok().filter(|record: &Record| record.version == VERSION)
     }
 
     /// Keeps a record that ended, in the place of the one before of the same mode.

@@ -99,12 +99,14 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     }
     let not_begun = if options.last { Vec::new() } else { follow(options, &config, &slots)? };
     let begun = slots.iter().filter(|slot| !not_begun.iter().any(|(not, _)| not == *slot));
-    let mut records = Vec::new();
+    let (mut records, mut documents) = (Vec::new(), Vec::new());
     for slot in begun {
         let record = ask(&Verb::BurnInRecord { gpu: slot.clone() })?;
-        let record: Record =
-            serde_json::from_value(record).map_err(|error| Failure::new(Code::Internal, error))?;
-        records.push(record);
+        records.push(
+            Record::of_json(record.to_string().as_bytes())
+                .map_err(|error| Failure::new(Code::Internal, error))?,
+        );
+        documents.push(record);
     }
     if let Some(file) = &options.html {
         let html = page::render(&report::page(&records));
@@ -115,7 +117,7 @@ pub fn run(options: &Options) -> Result<Code, Failure> {
     if options.json {
         let not_begun: Vec<Json> =
             not_begun.iter().map(|(slot, why)| json!({ "gpu": slot, "why": why })).collect();
-        print(&format!("{:#}\n", json!({ "records": records, "not_begun": not_begun })));
+        print(&format!("{:#}\n", json!({ "records": documents, "not_begun": not_begun })));
     } else {
         print(&shown(&records, &not_begun, colour()));
     }

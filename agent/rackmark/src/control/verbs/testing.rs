@@ -70,7 +70,10 @@ impl Verbs {
     pub(super) fn burn_in_record(&self, gpu: &str) -> Result<Json, String> {
         let slot = self.slots(Some(gpu))?.first().copied().unwrap_or_default();
         match self.board.last(slot) {
-            Some(Last::Ended(record)) => serde_json::to_value(&*record).map_err(|error| error.to_string()),
+            Some(Last::Ended(record)) => {
+                let text = record.to_json().map_err(|error| error.to_string())?;
+                serde_json::from_slice(&text).map_err(|error| error.to_string())
+            }
             Some(Last::NotBegun(why)) => Err(format!("the last burn-in of GPU {slot} did not begin: {why}")),
             None => Err(format!("GPU {slot} was never tested here")),
         }
