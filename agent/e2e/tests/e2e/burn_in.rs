@@ -206,8 +206,18 @@ fn another_process_ends_it_although_the_driver_does_not_count_ours() -> Outcome<
     let sim = sim()?;
     let agent = agent(&setup(&sim))?;
     begin(&agent, "acceptance")?;
-    // The simulated driver never counts our own process, which is known once it worked for two seconds.
-    std::thread::sleep(Duration::from_secs(4));
+    // The simulated driver never counts our own process, which is known once it worked for two seconds and was sampled
+    // then: by the agent's own clock, however busy this machine is.
+    let worked = |scrape: &str| {
+        let name = "rackmark_gpu_state_seconds_total{gpu=\"0\",state=\"burn_in\"} ";
+        let value = scrape.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok());
+        value.unwrap_or_default()
+    };
+    let mut until = None;
+    agent.wait("ten seconds of work", PATIENCE, |scrape| {
+        let now = worked(scrape);
+        now >= *until.get_or_insert(now + 10.0)
+    })?;
     sim.command("process 0 add 4242 python3 1048576")?;
     let (code, said) = last(&agent)?;
     assert_eq!(code, Some(INCONCLUSIVE));
