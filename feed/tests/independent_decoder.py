@@ -309,6 +309,9 @@ class Bodies:
                     "took_ms": p.read("u32", ""), "message": p.read("text", "")}
         if kind == 36:
             return {"code": p.read("name", ""), "instance": p.read("text", ""), "detail": p.read("text", "")}
+        if kind == 37:
+            return {"mode": p.read("name", ""), "outcome": p.read("name", ""), "reason": p.read("text", ""),
+                    "took_ms": p.read("u64", ""), "memory_bytes": p.read("u64", "")}
         return {"payload": base64.b64encode(p.take(len(p.data))).decode()}
 
     def telemetry(self, trace=None):
