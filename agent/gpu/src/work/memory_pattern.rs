@@ -12,7 +12,7 @@ use crate::golden::mix64;
 const PAIR_BYTES: u64 = 16;
 /// Pairs of the first launch: 16 MiB.
 const FIRST_PAIRS: u64 = 1 << 20;
-/// The bits that the self-test flips, one of each half: 32-bit lanes are tested apart.
+/// The bit that the self-test flips, in the upper half of its word.
 const FLIP_MASK: u64 = 1 << 41;
 
 /// What a launch does to its words.
@@ -164,22 +164,10 @@ impl Test for MemoryPattern {
         let (Some(queued), Some(errors)) = (self.queued.pop_front(), Errors::of(record)) else {
             return judged;
         };
+        let place = |index: u64| Place::Memory { offset: index.wrapping_mul(8) };
+        errors.tell(&mut judged, (queued.first, queued.words), queued.pass, place, true);
         // What was filled is verified by the steps after it.
-        judged.verified = queued.step != Step::Fill && errors.checked > 0;
-        if judged.verified && errors.checked != queued.words {
-            judged.wrong(left_out(queued.pass, Place::Memory { offset: 8 * queued.first }));
-        }
-        let kept = usize::try_from(errors.words).unwrap_or(usize::MAX).min(WORD_ERRORS_MAX);
-        for error in errors.first.iter().take(kept) {
-            judged.wrong(Wrong {
-                pass: queued.pass,
-                sm: Some(error.sm),
-                place: Place::Memory { offset: error.index.wrapping_mul(8) },
-                rose: error.difference & !error.expected,
-                fell: error.difference & error.expected,
-            });
-        }
-        judged.count += errors.words - kept as u64;
+        judged.verified &= queued.step != Step::Fill;
         judged
     }
 
@@ -225,31 +213,41 @@ impl Errors {
         });
         Some(Self { words: *count, checked: *checked, first: first.collect() })
     }
+
+    /// Adds what they say of a look at `words` words from index `first` on.
+    fn tell(
+        &self,
+        judged: &mut Judged,
+        (first, words): (u64, u64),
+        pass: u64,
+        place: impl Fn(u64) -> Place,
+        sm_is_to_blame: bool,
+    ) {
+        judged.verified = self.checked > 0;
+        if judged.verified && self.checked != words {
+            // Some words were not looked at; where the launch begins is told for all of them.
+            judged.wrong(Wrong { pass, sm: None, place: place(first), rose: 0, fell: 0 });
+        }
+        let kept = usize::try_from(self.words).unwrap_or(usize::MAX).min(WORD_ERRORS_MAX);
+        for error in self.first.iter().take(kept) {
+            judged.wrong(Wrong {
+                pass,
+                sm: sm_is_to_blame.then_some(error.sm),
+                place: place(error.index),
+                rose: error.difference & !error.expected,
+                fell: error.difference & error.expected,
+            });
+        }
+        judged.count += self.words - kept as u64;
+    }
 }
 
 /// Verifies words that came over a link: the record, as [`MemoryPattern`] judges it, of one look at `words` words.
 pub fn judge_link(record: &[u8], words: u64, pass: u64) -> Judged {
     let mut judged = Judged::default();
     let Some(errors) = Errors::of(record) else { return judged };
-    judged.verified = errors.checked > 0;
-    if judged.verified && errors.checked != words {
-        judged.wrong(left_out(pass, Place::Link { offset: 0 }));
-    }
-    let kept = usize::try_from(errors.words).unwrap_or(usize::MAX).min(WORD_ERRORS_MAX);
-    for error in errors.first.iter().take(kept) {
-        judged.wrong(Wrong {
-            pass,
-            sm: None,
-            place: Place::Link { offset: error.index.wrapping_mul(8) },
-            rose: error.difference & !error.expected,
-            fell: error.difference & error.expected,
-        });
-    }
-    judged.count += errors.words - kept as u64;
+    let place = |index: u64| Place::Link { offset: index.wrapping_mul(8) };
+    // Whoever read them is not who is to blame.
+    errors.tell(&mut judged, (0, words), pass, place, false);
     judged
-}
-
-/// Some words of a launch were not looked at; where it begins is told for all of them.
-fn left_out(pass: u64, place: Place) -> Wrong {
-    Wrong { pass, sm: None, place, rose: 0, fell: 0 }
 }

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rackmark_model::gpu_work::{GpuOrder, GpuReport};
-use rackmark_model::ipc::{self, FrameError, LENGTH_BYTES};
+use rackmark_model::ipc::{self, FrameError};
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 
 use crate::config::CollectLaunch;
 use crate::sampling::beside_this_binary;
+use crate::sampling::frames::{Frames, ReadError};
 
 /// From SIGTERM to SIGKILL, and from there to "it hangs in the kernel".
 const GRACE: Duration = Duration::from_secs(2);
@@ -67,8 +68,7 @@ pub enum End {
 pub struct Link {
     stream: UnixStream,
     child: Option<Child>,
-    frame: Vec<u8>,
-    filled: usize,
+    frames: Frames,
 }
 
 impl Link {
@@ -90,7 +90,7 @@ impl Link {
                 (started.0, Some(started.1))
             }
         };
-        let mut link = Self { stream, child, frame: Vec::new(), filled: 0 };
+        let mut link = Self { stream, child, frames: Frames::default() };
         let mut frame = Vec::new();
         ipc::encode(order, &mut frame).map_err(LinkError::Malformed)?;
         link.stream.write_all(&frame).await.map_err(LinkError::Broken)?;
@@ -102,27 +102,11 @@ impl Link {
     /// # Errors
     /// [`LinkError::Broken`] or [`LinkError::Malformed`].
     pub async fn next(&mut self) -> Result<GpuReport, LinkError> {
-        loop {
-            let wanted = if self.filled < LENGTH_BYTES {
-                LENGTH_BYTES
-            } else {
-                let prefix = [self.frame[0], self.frame[1], self.frame[2], self.frame[3]];
-                LENGTH_BYTES + ipc::body_length(prefix).map_err(LinkError::Malformed)?
-            };
-            if self.filled == wanted && wanted > LENGTH_BYTES {
-                let report = ipc::decode(&self.frame[LENGTH_BYTES..wanted]).map_err(LinkError::Malformed)?;
-                self.filled = 0;
-                return Ok(report);
-            }
-            if self.frame.len() < wanted {
-                self.frame.resize(wanted, 0);
-            }
-            match self.stream.read(&mut self.frame[self.filled..wanted]).await {
-                Ok(0) => return Err(LinkError::Broken(io::ErrorKind::UnexpectedEof.into())),
-                Ok(read) => self.filled += read,
-                Err(source) => return Err(LinkError::Broken(source)),
-            }
-        }
+        self.frames.next(&mut self.stream).await.map_err(|error| match error {
+            ReadError::Ended => LinkError::Broken(io::ErrorKind::UnexpectedEof.into()),
+            ReadError::Read(source) => LinkError::Broken(source),
+            ReadError::Malformed(source) => LinkError::Malformed(source),
+        })
     }
 
     /// Closes the stream, which ends the process, and waits for that: politely, then less so.

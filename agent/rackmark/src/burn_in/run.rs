@@ -70,7 +70,8 @@ pub async fn run(place: &mut Place, record: &mut Record) -> Left {
     let before = Counted::now(&place.roster, slot);
     let Ok(address) = record.card.address.parse::<PciAddress>() else {
         record.worked.ending = Ending::Unavailable("its PCI address is not known".to_owned());
-        return finish(place, record, &before, (None, false)).await;
+        finish(place, record, &before, (None, false)).await;
+        return Left::Free;
     };
     let numa_node = numa_node(&config.sysfs_root, address);
     let (mut left, mut killed) = (Left::Free, false);
@@ -137,7 +138,7 @@ async fn finish(
     record: &mut Record,
     before: &Counted,
     (slow_of, killed): (Option<PciAddress>, bool),
-) -> Left {
+) {
     let slot = record.card.slot;
     let config = place.config.borrow().clone();
     let ended_boot_ms = clock::boot_ms();
@@ -180,7 +181,6 @@ async fn finish(
     }
     record.ended_unix_ms = Some(clock::unix_ms());
     record.judgement = Some(judge(&record.card.uuid, &record.worked, &record.seen));
-    Left::Free
 }
 
 /// Waits for a sample that was taken after this moment: what happened at the very end is in no earlier one.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rackmark_health::burn_in::{Judgement, Mode, Outcome, Plan, Seen, Worked, compare_siblings};
+use rackmark_health::burn_in::{Ending, Judgement, Mode, Outcome, Plan, Seen, Worked, compare_siblings};
 use rackmark_health::{BurnInResult, Verb};
 use rackmark_model::gpu_work::BurnInTest;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -68,6 +68,9 @@ struct Around {
     wedged: Arc<Mutex<BTreeSet<u8>>>,
 }
 
+/// Who ends what runs when the agent ends; a soak goes on after that.
+const THE_AGENT_STOPS: &str = "the agent stops";
+
 /// The task.
 pub struct BurnIns {
     around: Around,
@@ -125,7 +128,7 @@ impl BurnIns {
                 _ = groups.join_next(), if !groups.is_empty() => {}
                 // GPUs have names once they were sampled.
                 _ = looks.tick(), if !remembered => {
-                    if let Some(resumed) = self.around.remember() {
+                    if let Some(resumed) = self.around.remember().await {
                         remembered = true;
                         for wanted in resumed {
                             groups.spawn(resume(self.around.clone(), wanted));
@@ -135,7 +138,7 @@ impl BurnIns {
                 _ = stopping.changed() => break,
             }
         }
-        self.around.stop(None, "the agent stops");
+        self.around.stop(None, THE_AGENT_STOPS);
         while groups.join_next().await.is_some() {}
     }
 }
@@ -189,32 +192,29 @@ impl Around {
     }
 
     /// Shows what is on disk; the soaks that were cut off by a restart are to go on. None before GPUs have names.
-    fn remember(&self) -> Option<Vec<Record>> {
-        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
-        roster.taken?;
-        let mut resumed = Vec::new();
-        for gpu in &roster.gpus {
-            let Some(uuid) = &gpu.identity.uuid else { continue };
-            if let Some(record) = self.store.last(uuid) {
-                self.board.remember(gpu.identity.slot, record);
-            }
-            match self.store.running(uuid) {
-                Some(mut record) if record.mode == Mode::Soak => {
-                    record.card.slot = gpu.identity.slot;
+    async fn remember(&self) -> Option<Vec<Record>> {
+        let cards: Vec<(u8, String)> = {
+            let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+            roster.taken?;
+            let named = roster.gpus.iter().map(|gpu| &gpu.identity);
+            named.filter_map(|identity| Some((identity.slot, identity.uuid.clone()?))).collect()
+        };
+        let (store, board) = (self.store.clone(), self.board.clone());
+        // Many GPUs have many records: nobody waits for the disk meanwhile.
+        let read = tokio::task::spawn_blocking(move || {
+            let mut resumed = Vec::new();
+            for (slot, uuid) in cards {
+                if let Some(record) = store.last(&uuid) {
+                    board.remember(slot, record);
+                }
+                if let Some(mut record) = store.running(&uuid) {
+                    record.card.slot = slot;
                     resumed.push(record);
                 }
-                Some(record) => {
-                    tracing::warn!(
-                        gpu = gpu.identity.slot,
-                        mode = record.mode.name(),
-                        "a burn-in was cut off when the agent ended: it says nothing"
-                    );
-                    let _ = self.store.forget_running(uuid);
-                }
-                None => {}
             }
-        }
-        Some(resumed)
+            resumed
+        });
+        Some(read.await.unwrap_or_default())
     }
 
     fn change(&self, verb: &Verb<'_>, by: &str) -> Result<(), String> {
@@ -288,7 +288,7 @@ async fn group(around: Around, wanted: Wanted) {
             records.extend(ended.ok().flatten());
         }
     }
-    compare(&around, &mut records);
+    compare(&around, &mut records).await;
     told(&around, &records);
 }
 
@@ -337,6 +337,18 @@ impl Around {
         veto.is_some()
     }
 
+    /// Keeps a record, on a thread that may wait for the disk.
+    async fn write(&self, record: &Record, goes_on: bool) {
+        let (store, record) = (self.store.clone(), record.clone());
+        let slot = record.card.slot;
+        let kept = tokio::task::spawn_blocking(move || {
+            if goes_on { store.keep_running(&record) } else { store.keep(&record) }
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::error!(gpu = slot, error = chain(&error), "the result of a burn-in is not kept");
+        }
+    }
+
     fn not_begun(&self, slot: u8, why: String) {
         tracing::warn!(gpu = slot, why, "a burn-in does not begin");
         self.stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
@@ -346,6 +358,12 @@ impl Around {
 
 /// One GPU, from the gate to the record that is kept. None where it did not begin.
 async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) -> Option<Record> {
+    let stop = around
+        .stops
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&slot)
+        .map(watch::Sender::subscribe)?;
     let begun = begin(&around, slot, &wanted, earlier).await;
     let (mut record, lock) = match begun {
         Ok(begun) => begun,
@@ -355,12 +373,6 @@ async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) 
         }
     };
     tracing::info!(gpu = slot, mode = record.mode.name(), by = record.by, "a burn-in begins");
-    let stop = around
-        .stops
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&slot)
-        .map(watch::Sender::subscribe)?;
     let mut place = Place {
         config: around.config.clone(),
         roster: around.roster.clone(),
@@ -385,18 +397,9 @@ async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) 
     if let Err(why) = around.change(&Verb::BurnInEnd { slot, result: Some(result) }, &record.by) {
         tracing::warn!(gpu = slot, why, "the end of a burn-in is not told");
     }
-    let paused = record.mode == Mode::Soak
-        && matches!(&record.worked.ending, rackmark_health::burn_in::Ending::Preempted(by) if by == "the agent stops");
-    let (store, kept) = (around.store.clone(), record.clone());
-    let kept =
-        tokio::task::spawn_blocking(
-            move || {
-                if paused { store.keep_running(&kept) } else { store.keep(&kept) }
-            },
-        );
-    if let Ok(Err(error)) = kept.await {
-        tracing::error!(gpu = slot, error = chain(&error), "the result of a burn-in is not kept");
-    }
+    let goes_on = record.mode == Mode::Soak
+        && matches!(&record.worked.ending, Ending::Preempted(by) if by == THE_AGENT_STOPS);
+    around.write(&record, goes_on).await;
     tracing::info!(
         gpu = slot,
         mode = record.mode.name(),
@@ -458,7 +461,7 @@ async fn begin(
 }
 
 /// GPUs of one model that were tested together are compared; what is found is kept with each.
-fn compare(around: &Around, records: &mut [Record]) {
+async fn compare(around: &Around, records: &mut [Record]) {
     records.sort_by(|one, other| (&one.card.name, one.card.slot).cmp(&(&other.card.name, other.card.slot)));
     for same in records.chunk_by_mut(|one, other| one.card.name == other.card.name) {
         // Simulated GPUs share processors.
@@ -469,9 +472,7 @@ fn compare(around: &Around, records: &mut [Record]) {
             same.iter_mut().filter_map(|record| record.judgement.as_mut()).collect();
         compare_siblings(&mut judgements);
         for record in same {
-            if let Err(error) = around.store.keep(record) {
-                tracing::error!(error = chain(&error), "the comparison of a burn-in is not kept");
-            }
+            around.write(record, false).await;
             around.board.end(record.card.slot, Last::Ended(Box::new(record.clone())));
         }
     }

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rackmark_model::ipc::{self, FrameError, LENGTH_BYTES, SamplerOrder, SamplerReport};
+use rackmark_model::ipc::{self, FrameError, SamplerOrder, SamplerReport};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
+use super::frames::{Frames, ReadError};
 use crate::config::{Config, SamplerLaunch};
 
 /// How long a sampler may take to leave after its stream was closed, before it
@@ -62,8 +63,7 @@ pub enum LinkError {
 pub struct Link {
     stream: UnixStream,
     child: Option<Child>,
-    frame: Vec<u8>,
-    filled: usize,
+    frames: Frames,
 }
 
 impl Link {
@@ -86,7 +86,7 @@ impl Link {
                 (stream, Some(child))
             }
         };
-        let mut link = Self { stream, child, frame: Vec::new(), filled: 0 };
+        let mut link = Self { stream, child, frames: Frames::default() };
         let mut frame = Vec::new();
         ipc::encode(order, &mut frame).map_err(LinkError::Malformed)?;
         link.stream.write_all(&frame).await.map_err(LinkError::Order)?;
@@ -99,27 +99,11 @@ impl Link {
     /// # Errors
     /// [`LinkError::Ended`], [`LinkError::Read`] or [`LinkError::Malformed`].
     pub async fn next(&mut self) -> Result<SamplerReport, LinkError> {
-        loop {
-            let wanted = if self.filled < LENGTH_BYTES {
-                LENGTH_BYTES
-            } else {
-                let prefix = [self.frame[0], self.frame[1], self.frame[2], self.frame[3]];
-                LENGTH_BYTES + ipc::body_length(prefix).map_err(LinkError::Malformed)?
-            };
-            if self.filled == wanted && wanted > LENGTH_BYTES {
-                let report = ipc::decode(&self.frame[LENGTH_BYTES..wanted]).map_err(LinkError::Malformed)?;
-                self.filled = 0;
-                return Ok(report);
-            }
-            if self.frame.len() < wanted {
-                self.frame.resize(wanted, 0);
-            }
-            match self.stream.read(&mut self.frame[self.filled..wanted]).await {
-                Ok(0) => return Err(LinkError::Ended),
-                Ok(read) => self.filled += read,
-                Err(source) => return Err(LinkError::Read(source)),
-            }
-        }
+        self.frames.next(&mut self.stream).await.map_err(|error| match error {
+            ReadError::Ended => LinkError::Ended,
+            ReadError::Read(source) => LinkError::Read(source),
+            ReadError::Malformed(source) => LinkError::Malformed(source),
+        })
     }
 
     /// Tells the sampler to end and waits until it has, which is when its driver

@@ -5,6 +5,7 @@
 //! listens to it (`kernel_log`).
 
 pub mod collect_link;
+pub mod frames;
 pub mod kernel_log;
 pub mod link;
 pub mod narrator;
