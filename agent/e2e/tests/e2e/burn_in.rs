@@ -33,11 +33,17 @@ fn setup(sim: &Sim) -> Setup {
 /// An agent whose GPUs are judged.
 fn agent(setup: &Setup) -> Outcome<Agent> {
     let agent = Agent::sampling(setup)?;
-    let both = |scrape: &str| {
-        [0, 1].iter().all(|gpu| scrape.contains(&format!("rackmark_gpu_up{{gpu=\"{gpu}\"}} 1")))
-    };
-    agent.wait("both GPUs", Duration::from_secs(20), both)?;
+    judged(&agent)?;
     Ok(agent)
+}
+
+/// Waits until both GPUs are judged: one that answers may be unknown for a moment yet, and is refused then.
+fn judged(agent: &Agent) -> Outcome<()> {
+    let unknown = |gpu: &u8| format!("rackmark_gpu_verdict{{gpu=\"{gpu}\",verdict=\"unknown\"}} 0");
+    agent.wait("two GPUs that are judged", Duration::from_secs(20), |scrape| {
+        [0, 1].iter().all(|gpu| scrape.contains(&unknown(gpu)))
+    })?;
+    Ok(())
 }
 
 /// A probe of GPU 0: the exit code and the record, none where it did not begin.
@@ -125,9 +131,7 @@ fn a_sound_gpu_passes_and_its_result_outlives_a_restart() -> Outcome<()> {
 
 fn agent_again(agent: Agent, sim: &Sim) -> Outcome<Agent> {
     let agent = agent.again(&setup(sim))?;
-    agent.wait("a GPU that answers", Duration::from_secs(20), |scrape| {
-        scrape.contains("rackmark_gpu_up{gpu=\"0\"} 1")
-    })?;
+    judged(&agent)?;
     Ok(agent)
 }
 
