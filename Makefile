@@ -22,7 +22,7 @@ FUZZ_RUNS ?= 200000
 FUZZ_TARGETS := agent/hardware/fuzz/kernel_log agent/health/fuzz/trace \
   feed/fuzz/frame feed/fuzz/telemetry feed/fuzz/consumer feed/fuzz/downlink \
   feed/fuzz/event_log feed/fuzz/tpm_structures feed/fuzz/certificate feed/fuzz/bundle feed/fuzz/evidence \
-  feed/fuzz/spdm firmware-hooks/fuzz/smbios firmware-hooks/fuzz/redfish firmware-hooks/fuzz/hook_output
+  feed/fuzz/spdm feed/fuzz/proof firmware-hooks/fuzz/smbios firmware-hooks/fuzz/redfish firmware-hooks/fuzz/hook_output
 # libFuzzer's coverage, on a stable compiler and without sanitizers.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
   -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -145,7 +145,7 @@ kernels-check: $(TOOLS)/.installed ## Compile the kernels again: same bytes, no 
 
 # --- measurements ------------------------------------------------------------
 
-BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health bench-verify
+BENCHES := bench-line bench-telemetry bench-faults bench-delivery bench-health bench-verify bench-proof
 
 .PHONY: bench $(BENCHES)
 bench: $(BENCHES) bench-burn-in attacks ## Print every figure of SPECIFICATION.md, about 20 minutes

@@ -7,15 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use rackmark_feed::verify::outcome::Outcome;
 use rackmark_feed::verify::proof::{
-    judge::{Issued, Limits, Measured, Places, Reason, Verdict, judge, places, tiles_fit},
-    memory::{elements, end, ends, walk},
+    judge::{
+        Finding, Issued, Limits, Measured, Places, Reason, Verdict, chains_fit, judge, places, tiles_fit,
+    },
+    memory::{Memory, elements, end, ends, recomputed, recomputed_plainly, walk},
     merkle::{Tree, leaf, root_of, siblings_needed},
     messages::{COMMITMENT_MAX_BYTES, Challenge, Commitment, OPENING_MAX_BYTES, Opening},
     parameters::{Parameters, Set},
     prover::Work,
     seed,
-    stream::{WIDE, block, input},
-    tiles::{fold, folded, tile},
+    stream::{Lanes, WIDE, block, input},
+    tiles::{fold, folded, folded_plainly, tile},
 };
 
 type Digest = [u8; 32];
@@ -242,6 +244,18 @@ fn attack_malformed_openings_fail_closed() {
     }
 }
 
+struct Gapped<'a, K, I> {
+    memory: &'a [Lanes<1>],
+    kept: &'a K,
+    instead: &'a mut I,
+}
+
+impl<K: Fn(u64) -> bool, I: FnMut(u64) -> [u32; 16]> Memory<1> for Gapped<'_, K, I> {
+    fn read(&mut self, [at]: [u64; 1]) -> Lanes<1> {
+        if (self.kept)(at) { self.memory[at as usize] } else { (self.instead)(at).map(|word| [word]) }
+    }
+}
+
 /// A prover that keeps some elements whole and answers for the others as `instead` says.
 fn with_gap(
     asked: &Issued,
@@ -256,10 +270,8 @@ fn with_gap(
     let probe = seed::probe(&challenge, &asked.probe_nonce);
     (0..parameters().chains)
         .map(|chain| {
-            let state = walk::<1>(&probe, &parameters(), [chain], |[at]| {
-                if kept(at) { memory[at as usize] } else { instead(at).map(|word| [word]) }
-            });
-            end(&state, 0)
+            let mut gapped = Gapped { memory: &memory, kept: &kept, instead: &mut instead };
+            end(&walk::<1>(&probe, &parameters(), [chain], &mut gapped), 0)
         })
         .collect()
 }
@@ -327,6 +339,109 @@ fn one_lane_and_many_agree() {
     let chains: Vec<u64> = (0..100_000).collect();
     let [fill, probe] = [[1; 32], [2; 32]];
     assert!(ends::<1>(&fill, &probe, &short, &chains) == ends::<WIDE>(&fill, &probe, &short, &chains));
+}
+
+/// Short parameters, so that there can be many openings.
+fn short() -> Parameters {
+    Parameters { side_tiles: 4, windows: 2, window_elements: 67, chains: 32, steps: 4, ..parameters() }
+}
+
+/// One bit of a root or of a sibling is another, or a sibling is missing.
+fn lie(number: u32, root: &mut Digest, siblings: &mut Vec<Digest>) {
+    let (byte, bit) = (random(number, 5) as usize % 32, 1 << (random(number, 6) % 8));
+    match random(number, 4) % 3 {
+        0 => root[byte] ^= bit,
+        1 => siblings[0][byte] ^= bit,
+        _ => drop(siblings.pop()),
+    }
+}
+
+/// What plain integers and what vectors say of an opened tile, and whether it is a lie.
+fn opened_tile(number: u32, lies: bool) -> [Finding; 2] {
+    let parameters = Parameters { rounds: 1, ..short() };
+    let challenge = seed::tagged("challenge", &[&number.to_le_bytes()]);
+    let at = random(number, 0) % parameters.tiles();
+    let tree = seed::round(&challenge, 0, None);
+    let mut siblings = vec![challenge; siblings_needed(parameters.tiles(), [at])];
+    let leaves = BTreeMap::from([(at, leaf(&tree, at, &folded(&tree, &parameters, at)))]);
+    let mut root = root_of(&tree, parameters.tiles(), &leaves, &siblings).unwrap();
+    if lies {
+        lie(number, &mut root, &mut siblings);
+    }
+    let commitment = Commitment { challenge, tiles: vec![root], chains: [0; 32] };
+    let opening = Opening { tiles: vec![siblings], chains: Vec::new() };
+    let places = Places { tiles: vec![BTreeSet::from([at])], chains: BTreeSet::new() };
+    [folded_plainly, folded].map(|fold: fn(&Digest, &Parameters, u64) -> [u8; 32]| {
+        tiles_fit(&parameters, &commitment, &opening, &places, |seed, at| fold(seed, &parameters, at))
+    })
+}
+
+/// The same of two opened chains.
+fn opened_chains(number: u32, lies: bool) -> [Finding; 2] {
+    let parameters = short();
+    let [challenge, fill, probe] =
+        ["challenge", "fill", "probe"].map(|what| seed::tagged(what, &[&number.to_le_bytes()]));
+    let chains = BTreeSet::from([0, 1].map(|at| random(number, at) % parameters.chains));
+    let listed: Vec<u64> = chains.iter().copied().collect();
+    let ends = recomputed(&fill, &probe, &parameters, &listed);
+    let mut siblings = vec![challenge; siblings_needed(parameters.chains, listed.iter().copied())];
+    let leaves = listed.iter().zip(&ends).map(|(at, end)| (*at, leaf(&probe, *at, end))).collect();
+    let mut root = root_of(&probe, parameters.chains, &leaves, &siblings).unwrap();
+    if lies {
+        lie(number, &mut root, &mut siblings);
+    }
+    let commitment = Commitment { challenge, tiles: Vec::new(), chains: root };
+    let opening = Opening { tiles: Vec::new(), chains: siblings };
+    let places = Places { tiles: Vec::new(), chains };
+    type Ends = fn(&Digest, &Digest, &Parameters, &[u64]) -> Vec<[u8; 64]>;
+    [recomputed_plainly, recomputed].map(|ends: Ends| {
+        chains_fit(&parameters, &commitment, &opening, &places, &probe, |chains| {
+            ends(&fill, &probe, &parameters, chains)
+        })
+    })
+}
+
+#[test]
+fn a_hundred_thousand_openings_have_one_verdict_by_plain_integers_and_by_vectors() {
+    let mut held = 0;
+    for number in 0..100_000 {
+        let lies = random(number, 2) % 2 == 1;
+        // Tiles cost more.
+        let tile = random(number, 3).is_multiple_of(8);
+        let [plain, wide] = if tile { opened_tile(number, lies) } else { opened_chains(number, lies) };
+        assert_eq!(plain, wide, "opening {number}");
+        let wanted = if lies { Outcome::Contradicted } else { Outcome::Verified };
+        assert_eq!(plain.0, wanted, "opening {number}");
+        held += u32::from(!lies);
+    }
+    println!("{held} held and {} were refused, openings 0..100000", 100_000 - held);
+}
+
+/// Dense FP16 rates with FP32 sums, TFLOP/s, as their makers publish them; of the first, the best that a cheat reaches
+/// by other units as well.
+const CARDS: [(&str, f64); 5] =
+    [("RTX 4090", 300.0), ("A100 SXM", 312.0), ("L40S", 362.0), ("H100 SXM", 989.0), ("B200", 2250.0)];
+
+#[test]
+fn attack_a_slower_card_or_one_for_two_does_not_fit_the_window() {
+    let asked = issued(5);
+    let work = honest(&asked);
+    let (commitment, opening) = (bytes(&work.commitment), bytes(&opened(&work, &asked)));
+    let time = |tiles_ms: f64, limits: &Limits| {
+        let measured = Measured { tiles_ms: tiles_ms as u32, chains_ms: 1_000 };
+        judge(&asked, &commitment, &opening, measured, Some(limits)).time
+    };
+    for (claimed, rate) in CARDS {
+        let tiles_ms = 4.0 * 4.4e14 / (rate * 0.75 * 1e12) * 1e3;
+        let limits = Limits { tiles_p99_ms: tiles_ms as u32, chains_p99_ms: 1_000, tolerance_percent: 25 };
+        assert_eq!(time(tiles_ms, &limits), (Outcome::Verified, Reason::Fits), "{claimed}");
+        // Two challenges at once, one card: whichever comes last took twice as long.
+        assert_eq!(time(2.0 * tiles_ms, &limits), (Outcome::NotEstablished, Reason::Late), "{claimed}");
+        for (real, slower) in CARDS.into_iter().filter(|(_, slower)| slower * 1.26 < rate) {
+            let found = time(tiles_ms * rate / slower, &limits);
+            assert_eq!(found, (Outcome::NotEstablished, Reason::Late), "{real} as {claimed}");
+        }
+    }
 }
 
 /// The layout of `docs/proof.md`, bit by bit.

@@ -5,6 +5,7 @@ mod delivery;
 mod faults;
 mod health;
 mod line;
+mod proof;
 mod telemetry;
 mod verify;
 
@@ -22,10 +23,11 @@ fn main() -> ExitCode {
         "delivery" => delivery::measure(),
         "health" => health::measure(),
         "verify" => verify::measure(),
-        _ => {
-            Err(format!("no group {group:?}; there are line, telemetry, faults, delivery, health and verify")
-                .into())
-        }
+        "proof" => proof::measure(),
+        _ => Err(format!(
+            "no group {group:?}; there are line, telemetry, faults, delivery, health, verify and proof"
+        )
+        .into()),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,

@@ -188,7 +188,11 @@ pub fn judge(
     let tiles = tiles_fit(&parameters, &commitment, &opening, &places, |seed, at| {
         tiles::folded(seed, &parameters, at)
     });
-    let chains = chains_fit(&parameters, issued, &commitment, &opening, &places);
+    let fill = seed::fill(&commitment.challenge);
+    let probe = seed::probe(&commitment.challenge, &issued.probe_nonce);
+    let chains = chains_fit(&parameters, &commitment, &opening, &places, &probe, |chains| {
+        memory::recomputed(&fill, &probe, &parameters, chains)
+    });
     let time = match limits {
         None => (NotEstablished, Reason::NotCalibrated),
         Some(limits) if limits.allow(measured) => (Verified, Reason::Fits),
@@ -244,20 +248,20 @@ pub fn tiles_fit(
     (Outcome::Verified, Reason::Fits)
 }
 
-fn chains_fit(
+/// The opened chains against their root; `probe` is the key of the reads, `ends` gives the ends of chains.
+pub fn chains_fit(
     parameters: &Parameters,
-    issued: &Issued,
     commitment: &Commitment,
     opening: &Opening,
     places: &Places,
+    probe: &Digest,
+    ends: impl FnOnce(&[u64]) -> Vec<[u8; 64]>,
 ) -> Finding {
     let chains: Vec<u64> = places.chains.iter().copied().collect();
     if opening.chains.len() != merkle::siblings_needed(parameters.chains, chains.iter().copied()) {
         return (Outcome::Contradicted, Reason::RootMismatch);
     }
-    let fill = seed::fill(&commitment.challenge);
-    let probe = seed::probe(&commitment.challenge, &issued.probe_nonce);
-    let ends = memory::recomputed(&fill, &probe, parameters, &chains);
-    let leaves = chains.iter().zip(&ends).map(|(at, end)| (*at, merkle::leaf(&probe, *at, end))).collect();
-    fits(merkle::root_of(&probe, parameters.chains, &leaves, &opening.chains), &commitment.chains)
+    let ends = ends(&chains);
+    let leaves = chains.iter().zip(&ends).map(|(at, end)| (*at, merkle::leaf(probe, *at, end))).collect();
+    fits(merkle::root_of(probe, parameters.chains, &leaves, &opening.chains), &commitment.chains)
 }

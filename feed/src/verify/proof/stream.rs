@@ -12,8 +12,14 @@ const CONSTANT: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
 #[inline(always)]
 fn mix<const L: usize>(x: &mut Lanes<L>, sum: usize, term: usize, turned: usize, by: u32) {
-    x[sum] = std::array::from_fn(|lane| x[sum][lane].wrapping_add(x[term][lane]));
-    x[turned] = std::array::from_fn(|lane| (x[turned][lane] ^ x[sum][lane]).rotate_left(by));
+    // Plain loops, since closures are not compiled for what the caller is compiled for.
+    let (mut added, mut mixed) = ([0; L], [0; L]);
+    for lane in 0..L {
+        added[lane] = x[sum][lane].wrapping_add(x[term][lane]);
+        mixed[lane] = (x[turned][lane] ^ added[lane]).rotate_left(by);
+    }
+    x[sum] = added;
+    x[turned] = mixed;
 }
 
 #[inline(always)]
