@@ -124,6 +124,14 @@ catalogue! {
         "a burn-in of this card ended in fail; a passed one of 60 s or more, or somebody's word, ends it (ours)"
     }
 
+    /// A process of the agent that works on the GPU cannot be ended.
+    WorkerStuck = "worker_stuck" {
+        Critical RebootNode Unusable, after NOW, ends Ends::ReadingsFor(NOW), settles false, hidden_by [GpuLost],
+        "a process that works on the GPU cannot be ended",
+        "A process that the agent started for its own work hangs in the driver, where SIGKILL does not reach it, and may hold memory of the GPU. Drain the node and reboot it.",
+        "rackmark-gpu was told to end, sent SIGTERM, 2 s later SIGKILL, and was there 8 s after that; ends when no process of that id and start time is left (ours)"
+    }
+
     // --- GPU: memory
     /// A row remapping waits for a reset.
     RowRemapPending = "row_remap_pending" {

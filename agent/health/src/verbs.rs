@@ -85,6 +85,13 @@ pub enum Verb<'a> {
         /// What it came to; none where it did not begin.
         result: Option<BurnInResult<'a>>,
     },
+    /// A process that worked on a GPU cannot be ended, or is gone after all.
+    WorkerStuck {
+        /// Which GPU.
+        slot: u8,
+        /// The process; none where it is gone.
+        pid: Option<u32>,
+    },
 }
 
 /// What a burn-in came to.
@@ -182,6 +189,7 @@ pub fn carry_out(
         }
         Verb::BurnInStart { slot, mode } => burn_in::occupy(gpu(state, slot)?, mode, by, now)?,
         Verb::BurnInEnd { slot, result } => burn_in::release(gpu(state, slot)?, slot, result, now, out)?,
+        Verb::WorkerStuck { slot, pid } => burn_in::stuck(gpu(state, slot)?, slot, pid, now, out),
     }
     state.revision += 1;
     Ok(())

@@ -63,6 +63,16 @@ fn context_of(ordinal: usize) -> Handle {
 
 /// Waits as long as a device hangs. Not under the lock, so that other threads go on.
 fn wait() -> Result<(), Code> {
+    let file = |faults: &[Ordered]| {
+        faults.iter().find_map(|ordered| match &ordered.fault {
+            Fault::ReadFile(file) => Some(file.clone()),
+            _ => None,
+        })
+    };
+    if let Some(file) = with_current(|_, faults, _| Ok(file(faults)))? {
+        // Only the waiting counts.
+        let _ = std::fs::read(file);
+    }
     while with_current(|_, faults, _| Ok(faults.iter().any(|ordered| ordered.fault == Fault::Hang)))? {
         thread::sleep(Duration::from_millis(20));
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file in the folder.
 pub const FILE: &str = "cuda.faults";
@@ -78,6 +78,8 @@ pub enum Fault {
     Sticky(u32, Option<String>),
     /// Waiting does not end as long as this holds.
     Hang,
+    /// Waiting reads this file first: where its file system does not answer, no signal reaches the process.
+    ReadFile(PathBuf),
     /// Launches return and do nothing.
     Idle,
     /// This block of every launch does not run.
@@ -168,6 +170,7 @@ pub fn parse(line: &str) -> Result<(Option<usize>, Fault), FaultError> {
         "left" => Fault::Left(words.below(1001, "thousandths of the memory")?),
         "sticky" => Fault::Sticky(words.number("a code")?, words.words.next().map(str::to_owned)),
         "hang" => Fault::Hang,
+        "read-file" => Fault::ReadFile(words.word("a file")?.into()),
         "idle" => Fault::Idle,
         "skip" => Fault::Skip(words.number("a block")?),
         "slow" => Fault::Slow(words.number("a factor")?),
@@ -275,6 +278,7 @@ mod tests {
             when: When::Always,
         };
         assert_eq!(parse("product 0 * 3 5 127 nan always"), Ok((Some(0), spoiled)));
+        assert_eq!(parse("read-file 0 /a/b"), Ok((Some(0), Fault::ReadFile("/a/b".into()))));
         assert_eq!(parse("hang 0 now"), Err(FaultError::Surplus("now".to_owned())));
         assert!(parse("word 0 4096 64 stuck0").is_err());
         assert!(parse("word 0 4096").is_err());

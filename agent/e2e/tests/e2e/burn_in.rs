@@ -10,10 +10,12 @@ use rackmark_e2e::Outcome;
 use rackmark_e2e::agent::{Agent, Setup};
 use rackmark_e2e::broker::Mosquitto;
 use rackmark_e2e::consumer::Buyer;
-use rackmark_e2e::process::{children, name, wait_for};
+use rackmark_e2e::process::{children, in_uninterruptible_sleep, name, wait_for};
 use rackmark_e2e::sim::Sim;
 use rackmark_feed::{Body, EventKind};
 use serde_json::Value as Json;
+
+use crate::silent_file::SilentFile;
 
 /// Exit codes of `rackmark burn-in`.
 const PASS: i32 = 0;
@@ -133,6 +135,14 @@ fn agent_again(agent: Agent, sim: &Sim) -> Outcome<Agent> {
     let agent = agent.again(&setup(sim))?;
     judged(&agent)?;
     Ok(agent)
+}
+
+#[test]
+fn one_that_is_asked_for_at_once_waits_for_the_first_judgement() -> Outcome<()> {
+    let sim = sim()?;
+    let agent = Agent::sampling(&setup(&sim))?;
+    assert_eq!(probe(&agent)?.0, Some(PASS), "{}", agent.log());
+    Ok(())
 }
 
 #[test]
@@ -285,5 +295,55 @@ fn a_hook_of_the_site_may_say_no() -> Outcome<()> {
     assert_ne!(code, Some(PASS), "{said}");
     let why = said["not_begun"][0]["why"].as_str().unwrap_or("");
     assert!(why.contains("10-no"), "{said}\n{}", agent.log());
+    Ok(())
+}
+
+#[test]
+fn a_process_that_no_signal_reaches_takes_the_gpu_out_until_it_is_gone() -> Outcome<()> {
+    let Some(mount) = SilentFile::mount()? else {
+        println!("skipped: no FUSE");
+        return Ok(());
+    };
+    let sim = sim()?;
+    let mut agent = agent(&setup(&sim))?;
+    begin(&agent, "acceptance")?;
+    let worker = workers(&agent).first().copied().ok_or("a process that works")?;
+    sim.cuda(&format!("read-file 0 {}", mount.file().display()))?;
+    wait_for("sleep in the kernel", PATIENCE, || in_uninterruptible_sleep(worker).then_some(()))?;
+    let (code, said) = last(&agent)?;
+    assert_eq!(code, Some(INCONCLUSIVE));
+    assert!(reasons(&said).contains(&"wedged"), "{:?}", reasons(&said));
+    stuck(&agent, worker)?;
+    // A new agent knows it, too, and nobody gets the GPU.
+    agent.process.terminate(Duration::from_secs(5))?;
+    let agent = agent.again(&setup(&sim).line("leases", "source = \"control\""))?;
+    stuck(&agent, worker)?;
+    let lease = agent.cli(&["lease", "start", "--gpu", "0", "--id", "job-7"])?;
+    assert!(!lease.status.success(), "nobody gets a GPU with a process on it");
+    // The other GPU goes on.
+    let other = agent.cli(&["burn-in", "--gpu", "1", "--mode", "probe", "--json"])?;
+    assert_eq!(ended(&other)?.0, Some(PASS), "{}", agent.log());
+    mount.answer();
+    wait_for("its end", PATIENCE, || (!in_uninterruptible_sleep(worker)).then_some(()))?;
+    verdict(&agent, "schedulable")?;
+    let kept = fs::read_dir(agent.state().join("burn-in"))?.flatten();
+    let kept: Vec<_> = kept.map(|entry| entry.file_name()).collect();
+    assert!(!kept.iter().any(|name| name.to_string_lossy().ends_with(".stuck")), "{kept:?}");
+    sim.cuda("clear")?;
+    assert_eq!(probe(&agent)?.0, Some(PASS), "{}", agent.log());
+    Ok(())
+}
+
+/// The GPU is out, and everybody is told why.
+fn stuck(agent: &Agent, worker: u32) -> Outcome<()> {
+    verdict(agent, "unusable")?;
+    let condition = "rackmark_gpu_condition{gpu=\"0\",condition=\"worker_stuck\"";
+    agent.wait(condition, Duration::from_secs(10), |scrape| scrape.contains(condition))?;
+    let conditions = agent.status()?["gpus"][0]["conditions"].to_string();
+    assert!(conditions.contains(&format!("process {worker}\"")), "{conditions}");
+    let refused = agent.cli(&["burn-in", "--gpu", "0", "--mode", "probe"])?;
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(complaint.contains(&format!("process {worker} on GPU 0 cannot be ended")), "{complaint}");
     Ok(())
 }

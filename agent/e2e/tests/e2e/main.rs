@@ -25,6 +25,7 @@ mod page;
 mod pause;
 mod rma;
 mod service;
+mod silent_file;
 mod stranger;
 mod succession;
 mod swap;

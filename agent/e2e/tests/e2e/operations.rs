@@ -18,9 +18,10 @@ use serde_json::Value as Json;
 const DASHBOARDS: [&str; 2] = ["rackmark-fleet.json", "rackmark-node.json"];
 
 /// Conditions of a GPU, by code.
-const GPU_CONDITIONS: [&str; 37] = [
+const GPU_CONDITIONS: [&str; 38] = [
     "burn_in_failed",
     "card_untested",
+    "worker_stuck",
     "gpu_lost",
     "gpu_unresponsive",
     "xid",

@@ -20,7 +20,7 @@ pub use floors::{ABSOLUTE, Absolute, Basis, Class, PER_CLOCK, PerClock, Rate};
 pub use judge::{JudgedFigure, Judgement, Outcome, judge};
 pub use mode::{MODES, Mode, Plan, SOAK_HOURS_MAX, Share};
 pub use names::{figure_name, kind_unit, test_name};
-pub(crate) use occupying::{occupy, release};
+pub(crate) use occupying::{occupy, release, stuck};
 pub use reason::{Reason, ReasonCode, Weight};
 pub use seen::{Sampled, Seen, XID_LIST_MAX};
 pub use siblings::compare as compare_siblings;

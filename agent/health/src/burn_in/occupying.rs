@@ -6,7 +6,7 @@ use super::{Mode, Outcome};
 use crate::cards;
 use crate::catalogue::Code;
 use crate::clock::Now;
-use crate::condition::Advised;
+use crate::condition::{Advised, Finding};
 use crate::occupancy::{BurnInUse, Refusal};
 use crate::state::Gpu;
 use crate::transition::{ClearedBy, Transition};
@@ -28,6 +28,8 @@ pub(crate) fn occupy(gpu: &mut Gpu, mode: Mode, by: &str, now: Now) -> Result<()
     let state = gpu.state.0.state;
     let stands = |one: fn(&crate::Condition) -> bool| gpu.conditions.all().iter().any(one);
     let may = match state {
+        // Whatever else stands: it may hold memory.
+        _ if stands(is_stuck) => return Err(Refusal::State(GpuState::Faulted)),
         // Whoever drained it or works on it wants to know how it is.
         GpuState::Free | GpuState::Draining | GpuState::Maintenance => true,
         // A card that nobody tested, and one that failed the test before, are tested to find out.
@@ -40,6 +42,17 @@ pub(crate) fn occupy(gpu: &mut Gpu, mode: Mode, by: &str, now: Now) -> Result<()
     }
     gpu.occupancy.burn_in = Some(BurnInUse { mode, by: by.to_owned(), since_unix_ms: now.unix_ms });
     Ok(())
+}
+
+fn is_stuck(condition: &crate::Condition) -> bool {
+    condition.code == Code::WorkerStuck
+}
+
+/// A process that worked on the GPU cannot be ended; none where it is gone.
+pub(crate) fn stuck(gpu: &mut Gpu, slot: u8, pid: Option<u32>, now: Now, out: &mut Vec<Transition>) {
+    let finding = Finding::wrong_if(pid.is_some());
+    let detail = || pid.map(|pid| format!("process {pid}")).unwrap_or_default();
+    gpu.conditions.level(Some(slot), (Code::WorkerStuck, 0), finding, detail, now, out);
 }
 
 /// Takes the GPU back, and what was found.

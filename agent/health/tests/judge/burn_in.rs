@@ -196,3 +196,39 @@ fn our_own_process_is_not_foreign_and_a_second_one_is() {
     world.looks(SECOND, MINUTE);
     assert!(world.shows(Code::ForeignProcess), "without a burn-in one is enough");
 }
+
+fn stuck(world: &mut World, pid: Option<u32>) -> Vec<Transition> {
+    world.verb(&Verb::WorkerStuck { slot: 0, pid }).expect("there is such a GPU")
+}
+
+#[test]
+fn a_process_that_cannot_be_ended_takes_the_gpu_out_until_it_is_gone() {
+    let mut world = World::new(2);
+    world.lease_source = true;
+    start(&mut world).expect("it is free");
+    let mut said = stuck(&mut world, Some(4711));
+    said.extend(end(&mut world, Mode::Quick, Outcome::Inconclusive));
+    assert_eq!(raised(&said, Code::WorkerStuck), 1);
+    assert_eq!(world.condition(Some(0), Code::WorkerStuck, 0).expect("stands").detail, "process 4711");
+    assert_eq!(stated(&world), (GpuState::Faulted, Cause::Health));
+    assert_eq!((world.verdict(0), world.verdict(1)), (Verdict::Unusable, Verdict::Schedulable));
+    let lease = Verb::LeaseStart { slot: 0, id: "job", reserved: false, until_unix_ms: None };
+    assert_eq!(world.verb(&lease), Err(Refusal::State(GpuState::Faulted)));
+    // A failed burn-in is repeated to find out, maintenance is there for such work: not with this process on the GPU.
+    let acknowledge = Verb::Acknowledge { slot: Some(0), condition: "worker_stuck" };
+    world.verb(&acknowledge).expect("stands");
+    assert!(world.shows(Code::WorkerStuck), "somebody's word ends no process");
+    let work =
+        Verb::MaintenanceStart { slot: Some(0), until_unix_ms: world.now.unix_ms + HOUR, reason: "look" };
+    world.verb(&work).expect("planned");
+    assert_eq!(start(&mut world), Err(Refusal::State(GpuState::Faulted)));
+    world.verb(&Verb::MaintenanceEnd { slot: Some(0) }).expect("ended");
+    assert_eq!(raised(&stuck(&mut world, Some(4711)), Code::WorkerStuck), 0, "once");
+    world.reboot();
+    world.after(HOUR);
+    assert!(world.shows(Code::WorkerStuck), "until somebody looked");
+    assert_eq!(cleared(&stuck(&mut world, None), Code::WorkerStuck), Some(ClearedBy::Recovered));
+    assert_eq!(world.verdict(0), Verdict::Schedulable);
+    assert_eq!(cleared(&stuck(&mut world, None), Code::WorkerStuck), None);
+    start(&mut world).expect("it is free");
+}

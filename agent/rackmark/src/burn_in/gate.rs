@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rackmark_model::NoData;
+use rackmark_health::Code;
+use rackmark_model::{GpuState, NoData};
 use tokio::time::{Instant, sleep};
 
 use crate::sampling::roster::{Gpu, Standing};
@@ -12,6 +13,9 @@ use crate::sampling::task::SharedRoster;
 const IDLE_FOR: Duration = Duration::from_secs(5);
 /// How long is waited for that at most.
 const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long is waited for a first judgement, which an agent that just started does not have yet. An untested card, which is
+/// unknown until it was tested, is not waited for.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -29,6 +33,22 @@ fn busy(gpu: &Gpu) -> Option<String> {
         Ok(share) if share.0 > 0 => Some(format!("its utilisation is {} %", share.0)),
         Ok(_) | Err(NoData::NotSupported) => None,
         Err(why) => Some(format!("its utilisation cannot be read ({why})")),
+    }
+}
+
+/// Waits until the GPU in a slot is judged, or was not for [`JUDGED_WITHIN`].
+pub async fn judged(roster: &SharedRoster, slot: u8) {
+    let unknown = || {
+        let roster = roster.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let gpu = roster.health.gpus.get(usize::from(slot));
+        gpu.is_some_and(|gpu| {
+            let untested = gpu.conditions.all().iter().any(|one| one.code == Code::CardUntested);
+            gpu.state.0.state == GpuState::Unknown && !untested
+        })
+    };
+    let began = Instant::now();
+    while unknown() && began.elapsed() < JUDGED_WITHIN {
+        sleep(LOOK).await;
     }
 }
 

@@ -60,8 +60,8 @@ pub enum End {
     Gone,
     /// It had to be killed.
     Killed,
-    /// It is still there.
-    Stuck,
+    /// It is still there; its process id, where that is known.
+    Stuck(Option<u32>),
 }
 
 /// A process with its order.
@@ -69,6 +69,7 @@ pub struct Link {
     stream: UnixStream,
     child: Option<Child>,
     frames: Frames,
+    pid: Option<u32>,
 }
 
 impl Link {
@@ -90,7 +91,8 @@ impl Link {
                 (started.0, Some(started.1))
             }
         };
-        let mut link = Self { stream, child, frames: Frames::default() };
+        let pid = child.as_ref().and_then(Child::id);
+        let mut link = Self { stream, child, frames: Frames::default(), pid };
         let mut frame = Vec::new();
         ipc::encode(order, &mut frame).map_err(LinkError::Malformed)?;
         link.stream.write_all(&frame).await.map_err(LinkError::Broken)?;
@@ -102,30 +104,34 @@ impl Link {
     /// # Errors
     /// [`LinkError::Broken`] or [`LinkError::Malformed`].
     pub async fn next(&mut self) -> Result<GpuReport, LinkError> {
-        self.frames.next(&mut self.stream).await.map_err(|error| match error {
+        let report = self.frames.next(&mut self.stream).await.map_err(|error| match error {
             ReadError::Ended => LinkError::Broken(io::ErrorKind::UnexpectedEof.into()),
             ReadError::Read(source) => LinkError::Broken(source),
             ReadError::Malformed(source) => LinkError::Malformed(source),
-        })
+        })?;
+        // One that systemd started says who it is.
+        if let GpuReport::Hello { pid } = report {
+            self.pid.get_or_insert(pid);
+        }
+        Ok(report)
     }
 
     /// Closes the stream, which ends the process, and waits for that: politely, then less so.
     pub async fn close(self) -> End {
-        let Self { mut stream, child, .. } = self;
+        let Self { mut stream, child, pid, .. } = self;
         let _ = stream.shutdown().await;
         let Some(mut child) = child else {
             // Started by systemd: the end of its stream is the end of the process, as far as can be seen from here.
             let mut rest = [0; 4096];
             let drained = async { while matches!(stream.read(&mut rest).await, Ok(read) if read > 0) {} };
             let ended = tokio::time::timeout(GRACE + KILLED_WITHIN, drained).await;
-            return if ended.is_ok() { End::Gone } else { End::Stuck };
+            return if ended.is_ok() { End::Gone } else { End::Stuck(pid) };
         };
         drop(stream);
         if tokio::time::timeout(GRACE / 2, child.wait()).await.is_ok() {
             return End::Gone;
         }
-        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        if let Some(pid) = pid {
+        if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
             let _ = kill_process(pid, Signal::TERM);
         }
         if tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
@@ -137,7 +143,7 @@ impl Link {
         }
         // Whoever waits for it would wait for good; the runtime reaps it if it ever ends.
         tokio::spawn(async move { child.wait().await });
-        End::Stuck
+        End::Stuck(pid)
     }
 }
 

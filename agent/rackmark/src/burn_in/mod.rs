@@ -11,6 +11,7 @@ pub mod record;
 pub mod report;
 mod run;
 mod store;
+mod stuck;
 mod task;
 
 pub use board::{Board, Last, Running};

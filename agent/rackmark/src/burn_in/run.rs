@@ -59,8 +59,8 @@ pub struct Place {
 pub enum Left {
     /// It can be used.
     Free,
-    /// A process that cannot be ended is on it.
-    Wedged,
+    /// A process that cannot be ended is on it; its id, where that is known.
+    Wedged(Option<u32>),
 }
 
 /// Runs what is left of the record's plan and judges it.
@@ -112,7 +112,7 @@ pub async fn run(place: &mut Place, record: &mut Record) -> Left {
         killed |= end != End::Gone;
         match ending {
             None => {}
-            Some(Ending::Hung) if end == End::Stuck => record.worked.ending = Ending::Wedged,
+            Some(Ending::Hung) if matches!(end, End::Stuck(_)) => record.worked.ending = Ending::Wedged,
             Some(ending) => {
                 if matches!(ending, Ending::Preempted(_)) {
                     record.gave_back_ms = u64::try_from(closed_after.as_millis()).ok();
@@ -120,10 +120,10 @@ pub async fn run(place: &mut Place, record: &mut Record) -> Left {
                 record.worked.ending = ending;
             }
         }
-        if end == End::Stuck {
-            left = Left::Wedged;
+        if let End::Stuck(pid) = end {
+            left = Left::Wedged(pid);
         }
-        if left == Left::Wedged || !matches!(record.worked.ending, Ending::Running) {
+        if left != Left::Free || !matches!(record.worked.ending, Ending::Running) {
             break;
         }
     }

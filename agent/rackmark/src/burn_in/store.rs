@@ -9,6 +9,7 @@ use rackmark_health::burn_in::Mode;
 use rustix::fs::{FlockOperation, flock};
 
 use super::record::{Record, VERSION};
+use super::stuck::Stuck;
 
 /// Largest record that is read back: 3,600 points and 2,900 stages of a week's soak stay below.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -45,13 +46,20 @@ impl Store {
         }
     }
 
-    fn write(&self, path: &Path, record: &Record) -> io::Result<()> {
+    fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let new = path.with_extension("new");
         let mut file = File::options().create(true).truncate(true).write(true).mode(0o640).open(&new)?;
-        file.write_all(&record.to_json()?)?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(new, path)
+    }
+
+    fn remove(path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn read(path: &Path) -> Option<Record> {
@@ -66,7 +74,7 @@ impl Store {
     /// It could not be written.
     pub fn keep(&self, record: &Record) -> io::Result<()> {
         let mode = record.mode.name();
-        self.write(&self.path(&record.card.uuid, &format!("{mode}.json")), record)?;
+        self.write(&self.path(&record.card.uuid, &format!("{mode}.json")), &record.to_json()?)?;
         self.forget_running(&record.card.uuid)
     }
 
@@ -75,7 +83,7 @@ impl Store {
     /// # Errors
     /// It could not be written.
     pub fn keep_running(&self, record: &Record) -> io::Result<()> {
-        self.write(&self.path(&record.card.uuid, "running"), record)
+        self.write(&self.path(&record.card.uuid, "running"), &record.to_json()?)
     }
 
     /// Nothing runs any more on this GPU.
@@ -83,10 +91,28 @@ impl Store {
     /// # Errors
     /// The file could not be removed.
     pub fn forget_running(&self, uuid: &str) -> io::Result<()> {
-        match fs::remove_file(self.path(uuid, "running")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        Self::remove(&self.path(uuid, "running"))
+    }
+
+    /// Keeps who cannot be ended on this GPU.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn keep_stuck(&self, uuid: &str, stuck: &Stuck) -> io::Result<()> {
+        self.write(&self.path(uuid, "stuck"), &serde_json::to_vec(stuck)?)
+    }
+
+    /// Nobody hangs on this GPU any more.
+    ///
+    /// # Errors
+    /// The file could not be removed.
+    pub fn forget_stuck(&self, uuid: &str) -> io::Result<()> {
+        Self::remove(&self.path(uuid, "stuck"))
+    }
+
+    /// Who could not be ended on this GPU when that was looked at last.
+    pub fn stuck(&self, uuid: &str) -> Option<Stuck> {
+        serde_json::from_slice(&fs::read(self.path(uuid, "stuck")).ok()?).ok()
     }
 
     /// What ran on this GPU when the agent ended.

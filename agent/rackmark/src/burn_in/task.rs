@@ -1,11 +1,12 @@
 //! Takes wishes for burn-ins and sees them through: permission, the GPU's lock, the hooks of the site, one run for each
 //! GPU, and what comes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rackmark_health::burn_in::{Ending, Judgement, Mode, Outcome, Plan, Seen, Worked, compare_siblings};
-use rackmark_health::{BurnInResult, Verb};
+use rackmark_health::{BurnInResult, Code, Verb};
 use rackmark_model::gpu_work::BurnInTest;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,6 +17,7 @@ use super::gate;
 use super::record::{Card, Point, Record, VERSION};
 use super::run::{Left, Place, run};
 use super::store::Store;
+use super::stuck::Stuck;
 use crate::clock;
 use crate::config::Config;
 use crate::control::verbs::People;
@@ -65,11 +67,15 @@ struct Around {
     board: Board,
     node: String,
     stops: Arc<Mutex<BTreeMap<u8, watch::Sender<Option<String>>>>>,
-    wedged: Arc<Mutex<BTreeSet<u8>>>,
+    /// Processes that cannot be ended: by slot, with the UUID of the GPU.
+    stuck: Arc<Mutex<BTreeMap<u8, (String, Stuck)>>>,
 }
 
 /// Who ends what runs when the agent ends; a soak goes on after that.
 const THE_AGENT_STOPS: &str = "the agent stops";
+
+/// Between two looks at processes that could not be ended. Some end after all, when the driver comes back.
+const LOOK_AT_STUCK: Duration = Duration::from_secs(5);
 
 /// The task.
 pub struct BurnIns {
@@ -100,7 +106,7 @@ impl BurnIns {
             board,
             node,
             stops: Arc::default(),
-            wedged: Arc::default(),
+            stuck: Arc::default(),
         };
         Self { around, requests }
     }
@@ -109,33 +115,42 @@ impl BurnIns {
     pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
         let mut groups = JoinSet::new();
         let mut remembered = false;
-        let mut looks = tokio::time::interval(std::time::Duration::from_secs(1));
+        let mut looks = tokio::time::interval(Duration::from_secs(1));
+        let mut looks_at_stuck = tokio::time::interval(LOOK_AT_STUCK);
         loop {
-            tokio::select! {
+            let (resumed, request) = tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(Request::Start(wanted, answer)) => {
-                        let begun = self.around.admit(&wanted);
-                        if begun.is_ok() {
-                            groups.spawn(group(self.around.clone(), wanted));
-                        }
-                        let _ = answer.send(begun);
-                    }
-                    Some(Request::Stop { slot, by, told }) => {
-                        let _ = told.send(self.around.stop(slot, &by));
-                    }
+                    // Before that, nobody knows who hangs on a GPU.
+                    Some(request) if !remembered => (self.around.remember().await, Some(request)),
+                    Some(request) => (None, Some(request)),
                     None => break,
                 },
-                _ = groups.join_next(), if !groups.is_empty() => {}
-                // GPUs have names once they were sampled.
-                _ = looks.tick(), if !remembered => {
-                    if let Some(resumed) = self.around.remember().await {
-                        remembered = true;
-                        for wanted in resumed {
-                            groups.spawn(resume(self.around.clone(), wanted));
-                        }
-                    }
+                _ = groups.join_next(), if !groups.is_empty() => (None, None),
+                _ = looks.tick(), if !remembered => (self.around.remember().await, None),
+                _ = looks_at_stuck.tick(), if remembered => {
+                    self.around.look_at_stuck().await;
+                    (None, None)
                 }
                 _ = stopping.changed() => break,
+            };
+            remembered |= resumed.is_some();
+            for record in resumed.unwrap_or_default() {
+                groups.spawn(resume(self.around.clone(), record));
+            }
+            match request {
+                Some(Request::Start(wanted, answer)) => {
+                    let unnamed = || "no GPU was sampled yet: try again in a few seconds".to_owned();
+                    let begun = remembered.then_some(()).ok_or_else(unnamed);
+                    let begun = begun.and_then(|()| self.around.admit(&wanted));
+                    if begun.is_ok() {
+                        groups.spawn(group(self.around.clone(), wanted));
+                    }
+                    let _ = answer.send(begun);
+                }
+                Some(Request::Stop { slot, by, told }) => {
+                    let _ = told.send(self.around.stop(slot, &by));
+                }
+                None => {}
             }
         }
         self.around.stop(None, THE_AGENT_STOPS);
@@ -147,13 +162,16 @@ impl Around {
     /// Whether all of it may begin.
     fn admit(&self, wanted: &Wanted) -> Result<(), String> {
         let running = self.board.running();
-        let wedged = self.wedged.lock().unwrap_or_else(PoisonError::into_inner);
+        let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in &wanted.slots {
             if running.contains_key(slot) {
                 return Err(format!("a burn-in of GPU {slot} runs already"));
             }
-            if wedged.contains(slot) {
-                return Err(format!("a process that cannot be ended is on GPU {slot}: reboot the node"));
+            if let Some((_, stuck)) = stuck.get(slot) {
+                let pid = stuck.pid;
+                return Err(format!(
+                    "process {pid} on GPU {slot} cannot be ended: drain the node and reboot it"
+                ));
             }
         }
         for slot in &wanted.slots {
@@ -200,6 +218,7 @@ impl Around {
             named.filter_map(|identity| Some((identity.slot, identity.uuid.clone()?))).collect()
         };
         let (store, board) = (self.store.clone(), self.board.clone());
+        let (stuck, proc_root) = (self.stuck.clone(), self.config.borrow().proc_root.clone());
         // Many GPUs have many records: nobody waits for the disk meanwhile.
         let read = tokio::task::spawn_blocking(move || {
             let mut resumed = Vec::new();
@@ -211,10 +230,85 @@ impl Around {
                     record.card.slot = slot;
                     resumed.push(record);
                 }
+                match store.stuck(&uuid) {
+                    Some(known) if known.is_there(&proc_root) => {
+                        stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, (uuid, known));
+                    }
+                    Some(_) => forget_stuck(&store, slot, &uuid),
+                    None => {}
+                }
             }
             resumed
         });
         Some(read.await.unwrap_or_default())
+    }
+
+    /// Keeps who cannot be ended, and takes the GPU out.
+    async fn wedged(&self, slot: u8, uuid: &str, pid: Option<u32>) {
+        let Some(pid) = pid else {
+            tracing::error!(
+                gpu = slot,
+                "a process that works on the GPU cannot be ended and never said who it is"
+            );
+            return;
+        };
+        let (store, uuid) = (self.store.clone(), uuid.to_owned());
+        let proc_root = self.config.borrow().proc_root.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let stuck = Stuck::of(&proc_root, pid)?;
+            if let Err(error) = store.keep_stuck(&uuid, &stuck) {
+                tracing::error!(
+                    gpu = slot,
+                    pid,
+                    error = chain(&error),
+                    "a process that cannot be ended is not kept"
+                );
+            }
+            Some((uuid, stuck))
+        });
+        let Ok(Some(found)) = found.await else { return };
+        tracing::error!(gpu = slot, pid, "a process that works on the GPU cannot be ended");
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, found);
+        self.tell_stuck();
+    }
+
+    /// Lets go of processes that ended after all.
+    async fn look_at_stuck(&self) {
+        let known = self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (store, proc_root) = (self.store.clone(), self.config.borrow().proc_root.clone());
+        let gone = tokio::task::spawn_blocking(move || {
+            let mut gone = Vec::new();
+            for (slot, (uuid, stuck)) in known {
+                if !stuck.is_there(&proc_root) {
+                    forget_stuck(&store, slot, &uuid);
+                    gone.push(slot);
+                }
+            }
+            gone
+        });
+        for slot in gone.await.unwrap_or_default() {
+            tracing::info!(gpu = slot, "the process that could not be ended is gone");
+            self.stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+        }
+        self.tell_stuck();
+    }
+
+    /// The judgement says of each GPU what is known here, whatever it kept from before.
+    fn tell_stuck(&self) {
+        let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let stands: Vec<bool> = {
+            let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+            let conditions = roster.health.gpus.iter().map(|gpu| gpu.conditions.all());
+            conditions.map(|all| all.iter().any(|one| one.code == Code::WorkerStuck)).collect()
+        };
+        for (slot, stands) in (0_u8..).zip(stands) {
+            let pid = stuck.get(&slot).map(|(_, stuck)| stuck.pid);
+            if stands != pid.is_some()
+                && let Err(why) = self.change(&Verb::WorkerStuck { slot, pid }, "the agent")
+            {
+                tracing::warn!(gpu = slot, why, "that a process cannot be ended is not told");
+            }
+        }
     }
 
     fn change(&self, verb: &Verb<'_>, by: &str) -> Result<(), String> {
@@ -258,6 +352,12 @@ fn card(roster: &Roster, slot: u8) -> Option<Card> {
         physical_slot: gpu.physical_slot.clone(),
         vbios_version: text(gpu.inventory.as_ref().map(|inventory| &inventory.vbios_version)),
     })
+}
+
+fn forget_stuck(store: &Store, slot: u8, uuid: &str) {
+    if let Err(error) = store.forget_stuck(uuid) {
+        tracing::error!(gpu = slot, error = chain(&error), "a process that is gone is not forgotten");
+    }
 }
 
 fn seed() -> u64 {
@@ -382,8 +482,8 @@ async fn one(around: Around, slot: u8, wanted: Wanted, earlier: Option<Record>) 
     };
     let left = run(&mut place, &mut record).await;
     drop(lock);
-    if left == Left::Wedged {
-        around.wedged.lock().unwrap_or_else(PoisonError::into_inner).insert(slot);
+    if let Left::Wedged(pid) = left {
+        around.wedged(slot, &record.card.uuid, pid).await;
     }
     let reason = record.reason();
     let outcome = record.judgement.as_ref().map_or(Outcome::Inconclusive, |judgement| judgement.outcome);
@@ -432,6 +532,7 @@ async fn begin(
     let (card, driver_version, simulated) = around.card(slot)?;
     let lock = around.store.lock(&card.uuid).map_err(|error| format!("cannot lock GPU {slot}: {error}"))?;
     let lock = lock.ok_or_else(|| format!("another agent works on GPU {slot}"))?;
+    gate::judged(&around.roster, slot).await;
     // First whether it may be at all: nobody waits for a GPU that somebody has.
     around.change(&Verb::BurnInStart { slot, mode: wanted.mode }, &wanted.by)?;
     if let Err(why) = admitted(around, slot).await {
