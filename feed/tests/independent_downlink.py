@@ -23,6 +23,8 @@ VERBS = {
     12: ("fetch", (("digest", "hex32"),)),
     13: ("accepted", (("digest", "hex32"),)),
     14: ("swap", (("gpu", "text"), ("ticket", "text"), ("for_ms", "option u64"), ("tested_by", "option text"))),
+    15: ("burn_in_start", (GPU, ("mode", "name"), ("hours", "u16"), ("one_by_one", "bool"))),
+    16: ("burn_in_stop", (GPU,)),
 }
 
 

@@ -147,6 +147,22 @@ pub enum Verb {
         /// Who or what tested the new card, where the operator vouches for it.
         tested_by: Option<String>,
     },
+    /// 15: test GPUs. Accepted means that the wish was taken; what comes of it is the event `burn_in_ended`.
+    BurnInStart {
+        /// The GPU by slot, UUID, serial number or PCI address; none for all.
+        gpu: Option<String>,
+        /// `probe`, `quick`, `acceptance` or `soak`.
+        mode: String,
+        /// Hours of a soak.
+        hours: u16,
+        /// One GPU after the other, not all together.
+        one_by_one: bool,
+    },
+    /// 16: end the test of GPUs, and give them back.
+    BurnInStop {
+        /// The GPU by slot, UUID, serial number or PCI address; none for all.
+        gpu: Option<String>,
+    },
     /// A verb that this version does not know, with its payload.
     Unrecognised {
         /// The verb number.
@@ -174,6 +190,8 @@ impl Verb {
         "fetch",
         "accepted",
         "swap",
+        "burn_in_start",
+        "burn_in_stop",
     ];
 
     /// The verb number on the wire.
@@ -194,6 +212,8 @@ impl Verb {
             Self::Fetch { .. } => 12,
             Self::Accepted { .. } => 13,
             Self::Swap { .. } => 14,
+            Self::BurnInStart { .. } => 15,
+            Self::BurnInStop { .. } => 16,
             Self::Unrecognised { code, .. } => *code,
         }
     }
@@ -216,6 +236,8 @@ impl Verb {
             Self::Fetch { .. } => "fetch",
             Self::Accepted { .. } => "accepted",
             Self::Swap { .. } => "swap",
+            Self::BurnInStart { .. } => "burn_in_start",
+            Self::BurnInStop { .. } => "burn_in_stop",
             Self::Unrecognised { .. } => "unrecognised",
         }
     }
@@ -229,9 +251,10 @@ impl Verb {
             Self::MaintenanceStart { gpu, until_unix_ms, reason } => {
                 postcard::to_allocvec(&(gpu, until_unix_ms, reason))
             }
-            Self::MaintenanceEnd { gpu } | Self::Undrain { gpu } | Self::Resume { gpu } => {
-                postcard::to_allocvec(gpu)
-            }
+            Self::MaintenanceEnd { gpu }
+            | Self::Undrain { gpu }
+            | Self::Resume { gpu }
+            | Self::BurnInStop { gpu } => postcard::to_allocvec(gpu),
             Self::LeaseStart { gpu, lease, until_unix_ms } => {
                 postcard::to_allocvec(&(gpu, lease, until_unix_ms))
             }
@@ -245,6 +268,9 @@ impl Verb {
             Self::Fetch { digest } | Self::Accepted { digest } => postcard::to_allocvec(digest),
             Self::Swap { gpu, ticket, for_ms, tested_by } => {
                 postcard::to_allocvec(&(gpu, ticket, for_ms, tested_by))
+            }
+            Self::BurnInStart { gpu, mode, hours, one_by_one } => {
+                postcard::to_allocvec(&(gpu, mode, hours, one_by_one))
             }
             Self::Unrecognised { payload, .. } => Ok(payload.clone()),
         }
@@ -264,7 +290,12 @@ impl Verb {
             Self::MaintenanceEnd { gpu }
             | Self::Undrain { gpu }
             | Self::Resume { gpu }
+            | Self::BurnInStop { gpu }
             | Self::Pause { gpu, .. } => (gpu.as_deref(), ""),
+            Self::BurnInStart { gpu, mode, .. } => {
+                limits::check("bytes of the mode of a burn-in", mode.len(), limits::NAME_BYTES)?;
+                (gpu.as_deref(), "")
+            }
             Self::LeaseStart { gpu, lease, .. } => (Some(gpu), lease),
             Self::LeaseEnd { lease } => (None, lease),
             Self::Attest { .. } | Self::Fetch { .. } | Self::Accepted { .. } => (None, ""),
@@ -333,6 +364,11 @@ impl Verb {
                     whole(payload)?;
                 Self::Swap { gpu: gpu.0, ticket: ticket.0, for_ms, tested_by: plain(tested_by) }
             }
+            15 => {
+                let (gpu, mode, hours, one_by_one): (Option<Text>, Name, u16, bool) = whole(payload)?;
+                Self::BurnInStart { gpu: plain(gpu), mode: mode.0, hours, one_by_one }
+            }
+            16 => Self::BurnInStop { gpu: plain(whole(payload)?) },
             _ => Self::Unrecognised { code, payload: payload.to_vec() },
         })
     }

@@ -60,7 +60,10 @@ fn command(command: &Command) -> Json {
         Verb::MaintenanceStart { gpu, until_unix_ms, reason } => {
             json!({ "gpu": gpu, "until_unix_ms": until_unix_ms, "reason": reason })
         }
-        Verb::MaintenanceEnd { gpu } | Verb::Undrain { gpu } | Verb::Resume { gpu } => json!({ "gpu": gpu }),
+        Verb::MaintenanceEnd { gpu }
+        | Verb::Undrain { gpu }
+        | Verb::Resume { gpu }
+        | Verb::BurnInStop { gpu } => json!({ "gpu": gpu }),
         Verb::LeaseStart { gpu, lease, until_unix_ms } => {
             json!({ "gpu": gpu, "lease": lease, "until_unix_ms": until_unix_ms })
         }
@@ -75,6 +78,9 @@ fn command(command: &Command) -> Json {
         Verb::Fetch { digest } | Verb::Accepted { digest } => json!({ "digest": hex(digest) }),
         Verb::Swap { gpu, ticket, for_ms, tested_by } => {
             json!({ "gpu": gpu, "ticket": ticket, "for_ms": for_ms, "tested_by": tested_by })
+        }
+        Verb::BurnInStart { gpu, mode, hours, one_by_one } => {
+            json!({ "gpu": gpu, "mode": mode, "hours": hours, "one_by_one": one_by_one })
         }
         Verb::Unrecognised { payload, .. } => json!({ "payload": STANDARD.encode(payload) }),
     };

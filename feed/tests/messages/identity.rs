@@ -223,6 +223,11 @@ pub(crate) fn verbs() -> Vec<(&'static str, Verb)> {
             "command_swap_by_default",
             Verb::Swap { gpu: "5".into(), ticket: "RMA 4712".into(), for_ms: None, tested_by: None },
         ),
+        (
+            "command_burn_in_start",
+            Verb::BurnInStart { gpu: Some("5".into()), mode: "soak".into(), hours: 12, one_by_one: true },
+        ),
+        ("command_burn_in_stop", Verb::BurnInStop { gpu: None }),
     ]
 }
 

@@ -16,6 +16,7 @@ use rackmark_feed::{Body, EventKind};
 use serde_json::Value as Json;
 
 use crate::silent_file::SilentFile;
+use crate::stranger::{self, Stranger, keys, said};
 
 /// Exit codes of `rackmark burn-in`.
 const PASS: i32 = 0;
@@ -80,7 +81,11 @@ fn workers(agent: &Agent) -> Vec<u32> {
 
 /// Begins a long burn-in of GPU 0 and waits until it works.
 fn begin(agent: &Agent, mode: &str) -> Outcome<()> {
-    let output = agent.cli(&["burn-in", "--gpu", "0", "--mode", mode, "--detach"])?;
+    begin_by(agent, || agent.cli(&["burn-in", "--gpu", "0", "--mode", mode, "--detach"]))
+}
+
+fn begin_by(agent: &Agent, order: impl FnOnce() -> Outcome<Output>) -> Outcome<()> {
+    let output = order()?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let works = || (!workers(agent).is_empty()).then_some(());
     wait_for("a process that works", PATIENCE, works).map_err(|error| format!("{error}; {}", agent.log()))?;
@@ -345,5 +350,52 @@ fn stuck(agent: &Agent, worker: u32) -> Outcome<()> {
     let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success());
     assert!(complaint.contains(&format!("process {worker} on GPU 0 cannot be ended")), "{complaint}");
+    Ok(())
+}
+
+#[test]
+fn an_operator_begins_and_ends_a_burn_in_over_mqtt_and_a_buyer_does_not() -> Outcome<()> {
+    let (sim, broker, folder) = (sim()?, Mosquitto::start()?, tempfile::TempDir::new()?);
+    let (operator, buyer) = (Stranger::new()?, Stranger::new()?);
+    fs::create_dir_all(keys(folder.path()))?;
+    fs::write(
+        keys(folder.path()).join("acme.toml"),
+        format!("public_key = \"{}\"\nroles = [\"operator\"]\n", operator.public),
+    )?;
+    let library = sim.path().display().to_string();
+    let setup = stranger::setup(&sim, broker.port, folder.path())
+        .line("consumers", format!("allowed = [\"plain={}\"]", buyer.public))
+        .environment("LD_LIBRARY_PATH", library);
+    let mut feed = Buyer::subscribe(broker.port)?;
+    let agent = agent(&setup)?;
+
+    let start = ["burn-in-start", "--gpu", "0", "--mode", "probe"];
+    let refused = buyer.ctl_as("plain", broker.port, &start)?;
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(said(&refused).contains("refused by"), "{}", said(&refused));
+    assert!(workers(&agent).is_empty());
+
+    let begun = operator.ctl(broker.port, &start)?;
+    assert_eq!(begun.status.code(), Some(0), "{}", said(&begun));
+    feed.wait_for("the event", PATIENCE, |_, body| {
+        let Body::Event(event) = body else { return None };
+        let EventKind::BurnInEnded { mode, outcome, .. } = &event.kind else { return None };
+        assert_eq!((mode.as_str(), outcome.as_str()), ("probe", "pass"));
+        Some(())
+    })?;
+    assert_eq!(last(&agent)?.1["records"][0]["by"], "acme");
+
+    let nothing = operator.ctl(broker.port, &["burn-in-stop"])?;
+    assert!(said(&nothing).contains("no burn-in runs"), "{}", said(&nothing));
+    let wrong = operator.ctl(broker.port, &["burn-in-start", "--mode", "forever"])?;
+    assert!(said(&wrong).contains("there is no mode"), "{}", said(&wrong));
+    begin_by(&agent, || operator.ctl(broker.port, &["burn-in-start", "--gpu", "0", "--mode", "acceptance"]))?;
+    let again = operator.ctl(broker.port, &start)?;
+    assert!(said(&again).contains("a burn-in of GPU 0 runs already"), "{}", said(&again));
+    let stopped = operator.ctl(broker.port, &["burn-in-stop", "--gpu", "0"])?;
+    assert_eq!(stopped.status.code(), Some(0), "{}", said(&stopped));
+    wait_for("the end of the work", PATIENCE, || workers(&agent).is_empty().then_some(()))?;
+    let free = "rackmark_gpu_state{gpu=\"0\",state=\"free\"} 1";
+    agent.wait(free, Duration::from_secs(10), |scrape| scrape.contains(free))?;
     Ok(())
 }

@@ -67,9 +67,14 @@ impl Stranger {
     }
 
     pub fn ctl(&self, port: u16, verb: &[&str]) -> Outcome<Output> {
+        self.ctl_as("acme", port, verb)
+    }
+
+    /// The same under another name.
+    pub fn ctl_as(&self, name: &str, port: u16, verb: &[&str]) -> Outcome<Output> {
         let (broker, key) = (format!("mqtt://127.0.0.1:{port}"), self.path("key"));
         let mut arguments =
-            vec!["ctl", "--broker", &broker, "--node", "test/node", "--as", "acme", "--key", &key];
+            vec!["ctl", "--broker", &broker, "--node", "test/node", "--as", name, "--key", &key];
         arguments.extend(verb);
         rackmark(&arguments)
     }

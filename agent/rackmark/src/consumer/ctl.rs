@@ -93,6 +93,25 @@ enum Asked {
         #[arg(long, value_name = "NAME")]
         tested_by: Option<String>,
     },
+    /// Test GPUs; what comes of it is on the feed.
+    BurnInStart {
+        #[arg(long)]
+        gpu: Option<String>,
+        /// probe, quick, acceptance or soak.
+        #[arg(long, default_value = "quick")]
+        mode: String,
+        /// Hours of a soak.
+        #[arg(long, default_value_t = 1)]
+        hours: u16,
+        /// One GPU after the other, not all together.
+        #[arg(long)]
+        one_by_one: bool,
+    },
+    /// End the test of GPUs, and give them back.
+    BurnInStop {
+        #[arg(long)]
+        gpu: Option<String>,
+    },
     /// Close the driver handles.
     Pause {
         #[arg(long)]
@@ -138,6 +157,10 @@ impl Asked {
             Self::Swap { gpu, ticket, span, tested_by } => {
                 Verb::Swap { gpu, ticket, for_ms: span.map(millis), tested_by }
             }
+            Self::BurnInStart { gpu, mode, hours, one_by_one } => {
+                Verb::BurnInStart { gpu, mode, hours, one_by_one }
+            }
+            Self::BurnInStop { gpu } => Verb::BurnInStop { gpu },
             Self::Pause { gpu, span } => Verb::Pause { gpu, for_ms: millis(span) },
             Self::Resume { gpu } => Verb::Resume { gpu },
             Self::Resend { stream, epoch, from, to } => {

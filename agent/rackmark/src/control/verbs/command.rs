@@ -20,6 +20,14 @@ impl Carrier for Verbs {
                 self.begin_pause(gpu.as_deref(), Duration::from_secs(for_secs)).map(drop).map_err(refused)
             }
             Verb::Resume { gpu } => self.resume(gpu.as_deref()).map(drop).map_err(refused),
+            // Whether it may begin is found out soon after, too: by the state of the GPU and the event at its end.
+            Verb::BurnInStart { gpu, mode, hours, one_by_one } => self
+                .begin_burn_in(gpu.as_deref(), &mode, hours, one_by_one, consumer.to_owned())
+                .map(drop)
+                .map_err(refused),
+            Verb::BurnInStop { gpu } => {
+                self.end_burn_in(gpu.as_deref(), consumer.to_owned()).map(drop).map_err(refused)
+            }
             verb => self.change(&verb, consumer).map(drop).map_err(refused),
         }
     }
@@ -48,6 +56,10 @@ fn of_command(asked: &Asked) -> Option<Verb> {
             let for_secs = for_ms.map_or(SWAP_DECLARED_SECS, |for_ms| for_ms.div_ceil(1000));
             Verb::Swap { gpu, ticket, for_secs, tested_by }
         }
+        Asked::BurnInStart { gpu, mode, hours, one_by_one } => {
+            Verb::BurnInStart { gpu, mode, hours, one_by_one }
+        }
+        Asked::BurnInStop { gpu } => Verb::BurnInStop { gpu },
         Asked::Resend { .. }
         | Asked::Attest { .. }
         | Asked::Activate { .. }

@@ -18,6 +18,20 @@ impl Verbs {
         one_by_one: bool,
         by: String,
     ) -> Result<Json, String> {
+        let (slots, answered) = self.begin_burn_in(gpu, mode, hours, one_by_one, by)?;
+        answered.await.map_err(|_| stopping())??;
+        Ok(json!({ "slots": slots }))
+    }
+
+    /// Orders a burn-in; on which slots, and word of whether it begins.
+    pub(super) fn begin_burn_in(
+        &self,
+        gpu: Option<&str>,
+        mode: &str,
+        hours: u16,
+        one_by_one: bool,
+        by: String,
+    ) -> Result<(Vec<u8>, oneshot::Receiver<Result<(), String>>), String> {
         let mode = Mode::by_name(mode).ok_or_else(|| {
             let known = MODES.map(Mode::name).join(", ");
             format!("there is no mode {mode:?}; there are {known}")
@@ -29,21 +43,36 @@ impl Verbs {
         if slots.is_empty() {
             return Err("this node has no GPU".to_owned());
         }
+        let running = self.board.running();
+        if let Some(slot) = slots.iter().find(|slot| running.contains_key(slot)) {
+            return Err(format!("a burn-in of GPU {slot} runs already"));
+        }
         let (answer, answered) = oneshot::channel();
         let wanted = Wanted { slots: slots.clone(), mode, hours, one_by_one, by };
         self.wish(Request::Start(wanted, answer))?;
-        answered.await.map_err(|_| stopping())??;
-        Ok(json!({ "slots": slots }))
+        Ok((slots, answered))
     }
 
     pub(super) async fn burn_in_stop(&self, gpu: Option<&str>, by: String) -> Result<Json, String> {
-        let slot = gpu.map(|gpu| self.slots(Some(gpu))).transpose()?.and_then(|slots| slots.first().copied());
-        let (told, answered) = oneshot::channel();
-        self.wish(Request::Stop { slot, by, told })?;
-        match answered.await.map_err(|_| stopping())? {
+        match self.end_burn_in(gpu, by)?.await.map_err(|_| stopping())? {
             0 => Err("no burn-in runs".to_owned()),
             told => Ok(json!({ "stopped": told })),
         }
+    }
+
+    /// Orders the end of a burn-in; word of how many runs were told.
+    pub(super) fn end_burn_in(
+        &self,
+        gpu: Option<&str>,
+        by: String,
+    ) -> Result<oneshot::Receiver<usize>, String> {
+        let slot = gpu.map(|gpu| self.slots(Some(gpu))).transpose()?.and_then(|slots| slots.first().copied());
+        if self.board.running().is_empty() {
+            return Err("no burn-in runs".to_owned());
+        }
+        let (told, answered) = oneshot::channel();
+        self.wish(Request::Stop { slot, by, told })?;
+        Ok(answered)
     }
 
     pub(super) fn burn_in_show(&self) -> Json {
