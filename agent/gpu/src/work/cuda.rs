@@ -138,6 +138,13 @@ pub struct Module(sys::CUmodule);
 #[derive(Clone, Copy)]
 pub struct Mark(sys::CUevent);
 
+/// A second stream.
+pub struct OtherWay {
+    stream: sys::CUstream,
+    /// What was queued on it is done.
+    joined: Mark,
+}
+
 fn uuid_text(uuid: sys::CUuuid) -> String {
     let hex: String = uuid.bytes.iter().map(|byte| format!("{:02x}", byte.cast_unsigned())).collect();
     format!("GPU-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
@@ -292,6 +299,39 @@ impl Gpu {
     pub fn send(&self, to: DevicePointer, from: &Pinned) -> Result<(), CudaError> {
         // SAFETY: as in `fetch`, the other way.
         unsafe { result::memcpy_htod_async(to, from.bytes(), self.stream) }.named("copy to the GPU")
+    }
+
+    /// Makes a second stream, for copies the other way.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    pub fn other_way(&self) -> Result<OtherWay, CudaError> {
+        let stream =
+            result::stream::create(result::stream::StreamKind::NonBlocking).named("make a second stream")?;
+        Ok(OtherWay { stream, joined: self.mark()? })
+    }
+
+    /// Queues a copy of all of `sent`, and at the same time one that fills `came`; both begin after the mark `begin`, which
+    /// was set, and whatever is queued next begins after both.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    pub fn both_ways(
+        &self,
+        other: &OtherWay,
+        begin: Mark,
+        (to, sent): (DevicePointer, &Pinned),
+        (came, from): (&mut Pinned, DevicePointer),
+    ) -> Result<(), CudaError> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: streams and events are never destroyed; memory as in `fetch` and `send`, and no byte is in both copies.
+        unsafe {
+            result::stream::wait_event(other.stream, begin.0, flags).named("join streams")?;
+            result::memcpy_htod_async(to, sent.bytes(), self.stream).named("copy to the GPU")?;
+            result::memcpy_dtoh_async(came.bytes_mut(), from, other.stream).named("copy from the GPU")?;
+            result::event::record(other.joined.0, other.stream).named("queue an event")?;
+            result::stream::wait_event(self.stream, other.joined.0, flags).named("join streams")
+        }
     }
 
     /// Makes a mark that can be set again and again.

@@ -1,8 +1,8 @@
-//! The link to the host, both directions, every word looked at on the other side.
+//! The link to the host, each direction and both at once, every word looked at on the other side.
 
 use rackmark_model::gpu_work::{FigureKind, FigurePart, Place};
 
-use super::cuda::{CudaError, Function, Gpu, Pinned, Stretch};
+use super::cuda::{CudaError, Function, Gpu, OtherWay, Pinned, Stretch};
 use super::memory_pattern::judge_link;
 use super::meter::Work;
 use super::modules::Modules;
@@ -20,7 +20,11 @@ pub struct HostLink {
     fill: Function,
     verify: Function,
     blocks: u32,
+    /// What is sent goes there.
     memory: Stretch,
+    /// What is fetched comes from there.
+    away: Stretch,
+    other_way: OtherWay,
     seed: u64,
     /// What is sent, and what must come back.
     sent: Pinned,
@@ -45,21 +49,23 @@ impl HostLink {
         else {
             return Ok(None);
         };
-        let bytes = TRANSFER_BYTES.min(memory.bytes / TRANSFER_BYTES_MIN * TRANSFER_BYTES_MIN);
-        let Some((memory, _)) = memory.split(bytes).filter(|_| bytes > 0) else { return Ok(None) };
+        let bytes = TRANSFER_BYTES.min(memory.bytes / 2 / TRANSFER_BYTES_MIN * TRANSFER_BYTES_MIN);
+        let Some((memory, rest)) = memory.split(bytes).filter(|_| bytes > 0) else { return Ok(None) };
+        let Some((away, _)) = rest.split(bytes) else { return Ok(None) };
+        let other_way = gpu.other_way()?;
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
         let (mut sent, came) = (gpu.pin(length)?, gpu.pin(length)?);
         for (index, word) in (0..).zip(sent.bytes_mut().as_chunks_mut::<8>().0) {
             *word = pattern_word(index, seed, false).to_ne_bytes();
         }
         let blocks = gpu.blocks(abi::MEMORY_VERIFY, 0);
-        Ok(Some(Self { fill, verify, blocks, memory, seed, sent, came, flipped: false }))
+        Ok(Some(Self { fill, verify, blocks, memory, away, other_way, seed, sent, came, flipped: false }))
     }
 
-    fn parameter(&self, slot: &Slot, flip: bool) -> Parameter {
+    fn parameter(&self, of: Stretch, slot: &Slot, flip: bool) -> Parameter {
         Parameter {
-            pairs: self.memory.at,
-            pair_count: self.memory.bytes / 16,
+            pairs: of.at,
+            pair_count: of.bytes / 16,
             first_index: 0,
             seed: self.seed,
             flip_index: FLIP_WORD as u64,
@@ -75,49 +81,70 @@ impl HostLink {
     }
 }
 
+/// What a launch of this number measures.
+fn part(number: u64) -> FigurePart {
+    match number % 3 {
+        0 => FigurePart::ToDevice,
+        1 => FigurePart::ToHost,
+        _ => FigurePart::BothWays,
+    }
+}
+
 impl Test for HostLink {
     fn record_bytes(&self) -> u64 {
         size_of::<WordErrors>() as u64
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.memory.bytes
+        self.memory.bytes + self.away.bytes
     }
 
     fn launch(&mut self, gpu: &Gpu, slot: &Slot, number: u64, flip: bool) -> Result<Work, CudaError> {
         let kind = FigureKind::MegabytesPerSecond;
         self.flipped = flip;
-        // What the transfer before left must not be what is looked at.
+        // What the transfer before left must not be what is looked at, on neither side.
         gpu.clear(self.memory)?;
-        if number.is_multiple_of(2) {
-            gpu.set(slot.begin)?;
-            gpu.send(self.memory.at, &self.sent)?;
-            gpu.set(slot.end)?;
-            gpu.launch(self.verify, self.blocks, &self.parameter(slot, flip))?;
-            return Ok(Work { part: FigurePart::ToDevice, kind, amount: self.memory.bytes });
-        }
         self.came.bytes_mut().fill(0);
-        gpu.launch(self.fill, self.blocks, &self.parameter(slot, false))?;
+        gpu.launch(self.fill, self.blocks, &self.parameter(self.away, slot, false))?;
         gpu.set(slot.begin)?;
-        gpu.fetch(&mut self.came, self.memory.at)?;
+        let part = part(number);
+        let (sent, came) = ((self.memory.at, &self.sent), (&mut self.came, self.away.at));
+        let amount = match part {
+            FigurePart::ToDevice => {
+                gpu.send(sent.0, sent.1)?;
+                self.memory.bytes
+            }
+            FigurePart::ToHost => {
+                gpu.fetch(came.0, came.1)?;
+                self.away.bytes
+            }
+            _ => {
+                gpu.both_ways(&self.other_way, slot.begin, sent, came)?;
+                self.memory.bytes + self.away.bytes
+            }
+        };
         gpu.set(slot.end)?;
-        Ok(Work { part: FigurePart::ToHost, kind, amount: self.memory.bytes })
+        if part != FigurePart::ToHost {
+            gpu.launch(self.verify, self.blocks, &self.parameter(self.memory, slot, flip))?;
+        }
+        Ok(Work { part, kind, amount })
     }
 
     fn judge(&mut self, number: u64, record: &[u8]) -> Judged {
-        if number.is_multiple_of(2) {
-            let mut judged = judge_link(record, self.words(), number);
-            if self.flipped {
-                // The comparison on the host is shown the same bit.
-                let own = host_sees_a_flip(self.sent.bytes());
-                judged.verified &= own;
-            }
-            return judged;
+        let part = part(number);
+        let mut judged = Judged { verified: true, ..Judged::default() };
+        if part != FigurePart::ToHost {
+            judged = judge_link(record, self.words(), number);
         }
-        let mut judged =
-            Judged { verified: self.came.bytes().iter().any(|byte| *byte != 0), ..Judged::default() };
-        if judged.verified && self.came.bytes() != self.sent.bytes() {
-            compare(self.came.bytes(), self.sent.bytes(), number, &mut judged);
+        if part != FigurePart::ToDevice {
+            judged.verified &= self.came.bytes().iter().any(|byte| *byte != 0);
+            if judged.verified && self.came.bytes() != self.sent.bytes() {
+                compare(self.came.bytes(), self.sent.bytes(), number, &mut judged);
+            }
+        }
+        if self.flipped {
+            // The comparison on the host is shown the same bit.
+            judged.verified &= host_sees_a_flip(self.sent.bytes());
         }
         judged
     }

@@ -42,6 +42,31 @@ fn reading_and_copying_see_memory_that_is_wrong() {
 }
 
 #[test]
+fn a_bit_that_is_wrong_on_its_way_over_the_link_is_named_whichever_way_it_goes() {
+    let sound = Machine::one().run(BurnInTest::HostLink);
+    let held = sound.reports.iter().find_map(|report| match report {
+        GpuReport::Held { bytes, .. } => Some(*bytes),
+        _ => None,
+    });
+    // What comes is in the first half of what is held, what goes in the second.
+    let half = ((held.expect("memory was held") / 2) >> 20 << 20).min(64 << 20);
+    for (begin, passes) in [(0, [0, 2]), (half, [1, 2])] {
+        // What is sent has the bit one way or the other.
+        let [rose, fell] = ["stuck1", "stuck0"].map(|cell| {
+            Machine::with(&format!("word 0 {} 9 {cell}", begin + 8_192)).run(BurnInTest::HostLink)
+        });
+        let ended = if rose.miscompares().is_empty() { fell } else { rose };
+        found(&ended, |place| *place == Place::Link { offset: 8_192 });
+        for pass in ended.miscompares().iter().map(|wrong| wrong.pass % 3) {
+            assert!(passes.contains(&pass), "{begin}: {pass}");
+        }
+        for pass in passes {
+            assert!(ended.miscompares().iter().any(|wrong| wrong.pass % 3 == pass), "{begin}: {pass}");
+        }
+    }
+}
+
+#[test]
 fn a_product_that_is_always_wrong_is_named_by_its_tile() {
     // A fault that is the same every time is invisible to who compares a GPU with itself.
     let ended = Machine::with("product 0 gemm_bf16 1 77 5 3 always").run(PRODUCT);

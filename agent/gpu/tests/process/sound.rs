@@ -84,7 +84,7 @@ fn parts_have_figures_of_their_own() {
     let has = |stage: usize, wanted: &[FigurePart]| wanted.iter().all(|part| parts[stage].contains(part));
     assert!(has(0, &[FigurePart::Fp32, FigurePart::Fp64, FigurePart::Integer]), "{parts:?}");
     assert!(has(1, &[FigurePart::Gather, FigurePart::Atomic, FigurePart::Chase]), "{parts:?}");
-    assert!(has(2, &[FigurePart::ToDevice, FigurePart::ToHost]), "{parts:?}");
+    assert!(has(2, &[FigurePart::ToDevice, FigurePart::ToHost, FigurePart::BothWays]), "{parts:?}");
 }
 
 #[test]
