@@ -2,11 +2,13 @@
 //
 // Expected: element i is an integer that depends on mix64(i ^ seed) alone: in [-127, 127], which BF16, FP16, TF32, INT8
 // and FP64 hold exactly; for FP8 in [-8, 8], which four significant bits hold. The CPU has the same generator
-// (golden/product.rs). That they were stored right is proven by the products.
+// (golden/product.rs). That they were stored right is proven by the products. BF16_FULL is BF16 with a random sign, all
+// seven bits of mantissa random, and one of eight exponents from 2^-3 to 2^4, so that every wire toggles: sums of 2,048
+// products stay below 2^21, and are rounded.
 //
 // Self-test: element flip_index is xored with flip_mask; the products that read it come out wrong.
 
-enum Format : u32 { BF16 = 0, FP16 = 1, TF32 = 2, INT8 = 3, FP64 = 4, FP8 = 5 };
+enum Format : u32 { BF16 = 0, FP16 = 1, TF32 = 2, INT8 = 3, FP64 = 4, FP8 = 5, BF16_FULL = 6 };
 
 struct Operands {
     u8* matrix;
@@ -46,6 +48,7 @@ extern "C" __global__ void __launch_bounds__(256) operands_fill(Operands p) {
             case TF32: put(p, index, bits_of((float)value)); break;
             case INT8: put(p, index, (u8)value); break;
             case FP64: put(p, index, bits_of((double)value)); break;
+            case BF16_FULL: put(p, index, (u16)((high & 0x807f) | (124 + (high >> 8 & 7)) << 7)); break;
             case FP8: put(p, index, (u8)small_float(value, 3, 7, 7)); break;
         }
     }

@@ -297,6 +297,8 @@ pub enum OperandFormat {
     Fp64 = 4,
     /// FP8 with 4 bits of exponent, 1 byte.
     Fp8E4m3 = 5,
+    /// BF16 with every bit of sign and mantissa random and eight exponents, 2 bytes.
+    Bf16Full = 6,
 }
 
 impl OperandFormat {
@@ -305,7 +307,7 @@ impl OperandFormat {
     pub const fn bytes(self) -> u32 {
         match self {
             Self::Int8 | Self::Fp8E4m3 => 1,
-            Self::Bf16 | Self::Fp16 => 2,
+            Self::Bf16 | Self::Fp16 | Self::Bf16Full => 2,
             Self::Tf32 => 4,
             Self::Fp64 => 8,
         }

@@ -92,6 +92,9 @@ pub enum BurnInTest {
     HostLink,
     /// To and from every other GPU of the node that can be reached.
     PeerLink,
+    /// The strongest matrix product of this GPU over operands of full entropy, which draw the most power. Its sums are
+    /// rounded, so they are compared bit for bit with those of its own first pass.
+    Power,
 }
 
 /// What a figure measures, and its unit.

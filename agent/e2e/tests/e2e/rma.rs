@@ -38,8 +38,9 @@ fn the_archive_of_a_faulty_card_has_its_facts_and_no_names() -> Outcome<()> {
     agent.wait("the kernel log", SOON, |scrape| scrape.contains("rackmark_kernel_log_up 1"))?;
     let lease = agent.cli(&["lease", "start", "--gpu", "1", "--id", "secret-lease"])?;
     assert!(lease.status.success(), "{}", String::from_utf8_lossy(&lease.stderr));
+    let host = fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned();
     log.write(&format!(
-        "NVRM: Xid (PCI:{}): 79, pid=4242, name=secret-python, GPU has fallen off the bus, says 10.9.8.7 to secret-lease.",
+        "NVRM: Xid (PCI:{}): 79, pid=4242, name=secret-python, GPU has fallen off the bus, says 10.9.8.7 to secret-lease at {host}.",
         H100_ADDRESSES[1]
     ))?;
     wait_for("the XID in the history", SOON, || {
@@ -76,7 +77,6 @@ fn the_archive_of_a_faulty_card_has_its_facts_and_no_names() -> Outcome<()> {
     assert!(readme.contains("NOT redacted"), "{readme}");
     assert!(!here.join("burn-in/GPU-other.json").exists());
 
-    let host = fs::read_to_string("/proc/sys/kernel/hostname")?;
     let entries = manifest["entries"].as_array().ok_or("no entries")?;
     assert!(entries.len() >= 10, "{manifest:#}");
     for entry in entries {
@@ -89,7 +89,7 @@ fn the_archive_of_a_faulty_card_has_its_facts_and_no_names() -> Outcome<()> {
             assert!(!text.contains(name), "{name} in {path}:\n{text}");
         }
         let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
-        assert!(!words.any(|word| word == host.trim()), "the host's name in {path}:\n{text}");
+        assert!(!words.any(|word| word == host), "the host's name in {path}:\n{text}");
     }
 
     let again = rma(&agent, here, &["1", "--out", "card.tar"])?;
@@ -97,6 +97,10 @@ fn the_archive_of_a_faulty_card_has_its_facts_and_no_names() -> Outcome<()> {
     let without = rma(&agent, here, &[serial.as_str(), "--out", "b.tar", "--without-bug-report"])?;
     assert!(without.status.success(), "{}", String::from_utf8_lossy(&without.stderr));
     assert!(!tar(&["-tf", "b.tar"], here)?.contains("bug-report"));
+    let named = rma(&agent, here, &["1", "--out", "c.tar", "--with-names"])?;
+    assert!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));
+    let xids = tar(&["-xOf", "c.tar", "--wildcards", "*/xids.txt"], here)?;
+    assert!(xids.contains(&format!("at {host}")) && !xids.contains("secret"), "{xids}");
     assert_eq!(rma(&agent, here, &["GPU-none"])?.status.code(), Some(64));
 
     agent.process.terminate(SOON)?;

@@ -105,7 +105,6 @@ impl std::error::Error for TooLarge {}
 /// The right answer of every tile of a [`Problem`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
-    tile_columns: usize,
     sums: Vec<u64>,
 }
 
@@ -136,7 +135,7 @@ impl Product {
                 sums.push(products.fold(bias, u64::wrapping_add));
             }
         }
-        Ok(Self { tile_columns: (columns / TILE) as usize, sums })
+        Ok(Self { sums })
     }
 
     /// Sum of one pass over a tile, by its index row by row. Several passes add up.
@@ -149,12 +148,6 @@ impl Product {
     #[must_use]
     pub fn tile_sums(&self) -> &[u64] {
         &self.sums
-    }
-
-    /// Tiles in a row.
-    #[must_use]
-    pub fn tile_columns(&self) -> usize {
-        self.tile_columns
     }
 }
 

@@ -119,6 +119,7 @@ impl BurnIn<'_> {
             BurnInTest::Alu => boxed(Chains::new(gpu, modules, seed)?, Architecture),
             BurnInTest::Gather => boxed(Scattered::new(gpu, modules, held, seed)?, Memory),
             BurnInTest::Pulse => boxed(Pulse::new(gpu, modules, held, seed)?, Architecture),
+            BurnInTest::Power => boxed(Product::of_power(gpu, modules, held, seed)?, Architecture),
             BurnInTest::HostLink => boxed(HostLink::new(gpu, modules, held, seed)?, Memory),
             BurnInTest::PeerLink => boxed(PeerLink::new(gpu, modules, held, seed)?, NoPeer),
         })

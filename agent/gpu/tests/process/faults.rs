@@ -74,6 +74,27 @@ fn a_product_that_is_always_wrong_is_named_by_its_tile() {
 }
 
 #[test]
+fn any_bit_of_a_product_of_full_entropy_is_held_against_the_first_pass() {
+    // From the last bit of the mantissa to the sign: sums are rounded, and still every bit counts.
+    for bit in [0, 9, 22, 30, 31] {
+        let machine = Machine::one();
+        let mut worker = machine.worker(0, &[(BurnInTest::Power, 1_500)]);
+        worker.until(|report| matches!(report, GpuReport::Progress(_)));
+        // What is stored is the last pass of a launch, so the fault is in all of them.
+        machine.fault(&format!("product 0 gemm_hopper_bf16 2 4 6 {bit} always"));
+        let ended = worker.reports();
+        found(&ended, |place| *place == Place::Tile { row: 1, column: 0 });
+    }
+}
+
+#[test]
+fn a_multiprocessor_that_is_wrong_is_seen_in_products_of_full_entropy_although_it_was_before() {
+    // The first pass has the fault, too; the tile is somewhere else in the next.
+    let ended = Machine::with("sm 0 3 20").run(BurnInTest::Power);
+    assert!(!ended.miscompares().is_empty(), "{:?} {}", ended.reports, ended.complaints);
+}
+
+#[test]
 fn a_product_that_is_wrong_once_is_named_by_its_tile() {
     let machine = Machine::one();
     let mut worker = machine.worker(0, &[(PRODUCT, 2_000)]);

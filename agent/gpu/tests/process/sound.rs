@@ -5,7 +5,7 @@ use rackmark_model::gpu_work::{BurnInTest, FigureKind, FigurePart, Format, GpuRe
 use super::support::{Machine, uuid};
 
 /// Every test, those of other architectures included.
-const EVERY: [BurnInTest; 18] = [
+const EVERY: [BurnInTest; 19] = [
     BurnInTest::MemoryPattern,
     BurnInTest::MemoryRead,
     BurnInTest::MemoryWrite,
@@ -24,6 +24,7 @@ const EVERY: [BurnInTest; 18] = [
     BurnInTest::Pulse,
     BurnInTest::HostLink,
     BurnInTest::PeerLink,
+    BurnInTest::Power,
 ];
 
 fn skipped(reports: &[GpuReport]) -> Vec<(usize, SkipReason)> {

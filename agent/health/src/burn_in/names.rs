@@ -25,6 +25,7 @@ pub fn test_name(test: BurnInTest) -> String {
         BurnInTest::Pulse => "pulse".to_owned(),
         BurnInTest::HostLink => "host_link".to_owned(),
         BurnInTest::PeerLink => "peer_link".to_owned(),
+        BurnInTest::Power => "power".to_owned(),
     }
 }
 

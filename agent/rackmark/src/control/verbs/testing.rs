@@ -9,6 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Verbs, stopping, which};
 use crate::burn_in::{Last, Record, Request, Running, Wanted};
 
+/// Word of whether a burn-in begins, and why not.
+pub(super) type Begun = oneshot::Receiver<Result<(), String>>;
+
 impl Verbs {
     pub(super) async fn burn_in_start(
         &self,
@@ -31,7 +34,7 @@ impl Verbs {
         hours: u16,
         one_by_one: bool,
         by: String,
-    ) -> Result<(Vec<u8>, oneshot::Receiver<Result<(), String>>), String> {
+    ) -> Result<(Vec<u8>, Begun), String> {
         let mode = Mode::by_name(mode).ok_or_else(|| {
             let known = MODES.map(Mode::name).join(", ");
             format!("there is no mode {mode:?}; there are {known}")
