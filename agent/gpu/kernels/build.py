@@ -38,6 +38,7 @@ MODULES = {
     "memory_traffic": "compute_80",
     "alu": "compute_80",
     "gather": "compute_80",
+    "proof": "compute_80",
     "gemm_hopper": "compute_90a",
 }
 NVRTC_OPTIONS = ["--std=c++17", "--restrict"]
@@ -49,6 +50,7 @@ REGISTERS_MAX = {
     "tiles_sum_fp32": 64, "tiles_sum_int32": 64, "tiles_sum_fp64": 128,
     "gemm_bf16": 255, "gemm_fp16": 255, "gemm_tf32": 255, "gemm_int8": 255, "gemm_fp64": 128,
     "gemm_hopper_bf16": 168, "gemm_hopper_int8": 168, "gemm_hopper_fp8": 168,
+    "proof_operands": 128, "proof_fold": 128, "proof_fill": 64, "proof_walk": 128, "proof_parents": 128,
 }
 REGISTERS_MAX_OTHERS = 40
 # Tensor instruction that an entry must consist of; no other entry has any.

@@ -39,6 +39,7 @@ extern "C" u64 simulated_product(u64 bits, u32 tile, u32 row, u32 column);
 #define MEMBER(m) (m)
 #define ONE_RUNS_FOR_ALL() if (threadIdx.x != 0) return
 #define BLOCK_SHARED static thread_local
+#define CONSTANT_TABLE static const
 #define ALL_ARRIVED()
 // What a compiler keeps in registers matters on a GPU only.
 #define OPAQUE_32(value) ((void)(value))
@@ -70,6 +71,7 @@ static inline double double_of(u64 bits) { double value; __builtin_memcpy(&value
 #define MEMBER(m) (threadIdx.x)
 #define ONE_RUNS_FOR_ALL()
 #define BLOCK_SHARED __shared__
+#define CONSTANT_TABLE static __constant__ const
 #define ALL_ARRIVED() __syncthreads()
 // The compiler must not know the value any more.
 #define OPAQUE_32(value) asm volatile("" : "+r"(value))

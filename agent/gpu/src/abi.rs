@@ -49,6 +49,9 @@ const LEAN: u32 = 6;
 /// 256 threads of up to 64 registers: four blocks have all of a multiprocessor's.
 const WIDE: u32 = 4;
 
+/// 256 threads of up to 128 registers.
+const HEAVY: u32 = 2;
+
 const fn streaming<P>(module: &'static str, entry: &'static str, blocks: u32) -> Kernel {
     let grid = Grid::PerMultiprocessor(blocks);
     Kernel {
@@ -144,6 +147,16 @@ pub const ALU_FP64: Kernel = streaming::<Alu>("alu", "alu_fp64", LEAN);
 pub const ALU_INTEGER: Kernel = streaming::<Alu>("alu", "alu_integer", LEAN);
 /// Chains through shared memory and from lane to lane ([`Alu`]).
 pub const ALU_EXCHANGE: Kernel = streaming::<Alu>("alu", "alu_exchange", LEAN);
+/// Expands an operand of a proof's product ([`ProofOperands`]).
+pub const PROOF_OPERANDS: Kernel = streaming::<ProofOperands>("proof", "proof_operands", HEAVY);
+/// Folds tiles of a proof's product into leaves ([`ProofFold`]).
+pub const PROOF_FOLD: Kernel = streaming::<ProofFold>("proof", "proof_fold", HEAVY);
+/// Fills memory with elements that are slow to make ([`ProofFill`]).
+pub const PROOF_FILL: Kernel = streaming::<ProofFill>("proof", "proof_fill", WIDE);
+/// Walks chains of reads, whose ends are leaves ([`ProofWalk`]).
+pub const PROOF_WALK: Kernel = streaming::<ProofWalk>("proof", "proof_walk", HEAVY);
+/// Makes a level of a tree of the one below ([`ProofParents`]).
+pub const PROOF_PARENTS: Kernel = streaming::<ProofParents>("proof", "proof_parents", HEAVY);
 /// Reads counting words in scattered order ([`Gather`]).
 pub const GATHER: Kernel = streaming::<Gather>("gather", "gather", LEAN);
 /// Adds to scattered words ([`Atomic`]).
@@ -162,7 +175,7 @@ pub const CHASE: Kernel = Kernel {
 };
 
 /// Every kernel.
-pub const KERNELS: [Kernel; 26] = [
+pub const KERNELS: [Kernel; 31] = [
     MEMORY_FILL,
     MEMORY_VERIFY,
     MEMORY_INVERT,
@@ -189,7 +202,104 @@ pub const KERNELS: [Kernel; 26] = [
     ATOMIC_ADD,
     CHASE_FILL,
     CHASE,
+    PROOF_OPERANDS,
+    PROOF_FOLD,
+    PROOF_FILL,
+    PROOF_WALK,
+    PROOF_PARENTS,
 ];
+
+/// Parameter of `proof_operands`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProofOperands {
+    /// FP16, one line after the other.
+    pub matrix: DevicePointer,
+    /// Rows of A or columns of B.
+    pub lines: u64,
+    /// Entries of a line, a multiple of 512.
+    pub depth: u32,
+    /// 0 for A, 1 for B.
+    pub side: u32,
+    /// The round's seed.
+    pub key: [u32; 8],
+}
+
+/// Parameter of `proof_fold`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProofFold {
+    /// FP32, a rectangle of the product.
+    pub c: DevicePointer,
+    /// 32 bytes for each tile of the whole product.
+    pub digests: DevicePointer,
+    /// First row of tiles of the rectangle in the product.
+    pub first_row: u64,
+    /// First column of them.
+    pub first_column: u64,
+    /// Tiles along a side of the product.
+    pub side_tiles: u64,
+    /// Rows of tiles of the rectangle.
+    pub rows: u32,
+    /// Columns of them.
+    pub columns: u32,
+    /// A leaf before its number and fold are put in: padded, big-endian words.
+    pub leaf: [u32; 48],
+}
+
+/// Parameter of `proof_fill`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProofFill {
+    /// Elements of 64 bytes.
+    pub elements: DevicePointer,
+    /// Number of the first of them in the memory.
+    pub first: u64,
+    /// So many.
+    pub count: u64,
+    /// ChaCha20 blocks behind each.
+    pub iterations: u32,
+    /// The fill's key.
+    pub key: [u32; 8],
+}
+
+/// Parameter of `proof_walk`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProofWalk {
+    /// The whole memory.
+    pub elements: DevicePointer,
+    /// 32 bytes for each of these chains.
+    pub digests: DevicePointer,
+    /// First chain.
+    pub first: u64,
+    /// So many.
+    pub count: u64,
+    /// Windows that tile the memory.
+    pub windows: u64,
+    /// Elements of each.
+    pub window_elements: u64,
+    /// Reads of a chain.
+    pub steps: u32,
+    /// The probe's key.
+    pub key: [u32; 8],
+    /// A leaf before its number and end are put in: padded, big-endian words.
+    pub leaf: [u32; 48],
+}
+
+/// Parameter of `proof_parents`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProofParents {
+    /// 32 bytes for each node.
+    pub below: DevicePointer,
+    /// 32 bytes for each parent.
+    pub above: DevicePointer,
+    /// Nodes below.
+    pub below_count: u64,
+    /// A node before its children are put in: padded, big-endian words.
+    pub node: [u32; 32],
+}
 
 /// Parameter of the memory pattern.
 #[repr(C)]

@@ -98,7 +98,7 @@ macro_rules! artefacts {
 
 /// Everything that was built.
 pub const ARTEFACTS: &[Artefact] = artefacts!(
-    portable: "memory_pattern", "memory_traffic", "operands", "tiles", "gemm_portable", "alu", "gather";
+    portable: "memory_pattern", "memory_traffic", "operands", "tiles", "gemm_portable", "alu", "gather", "proof";
     hopper: "gemm_hopper"
 );
 

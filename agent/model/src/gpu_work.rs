@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::gpu_proof::{ProveOrder, ProveReport};
+
 /// Most launches queued on a stream: what a customer who comes may have to wait for.
 pub const LAUNCHES_QUEUED_MAX: u32 = 3;
 
@@ -24,6 +26,8 @@ pub const STAGES_MAX: usize = 32;
 pub enum GpuOrder {
     /// Test this GPU.
     BurnIn(BurnInOrder),
+    /// Show what it has; steps follow.
+    Prove(ProveOrder),
 }
 
 /// One burn-in of one GPU.
@@ -196,8 +200,10 @@ pub enum GpuReport {
     StageEnded(StageEnded),
     /// The work cannot go on. Nothing follows; the process ends.
     Failed(CudaFailure),
-    /// Every stage ran or was skipped. Nothing follows.
+    /// Every stage ran or was skipped, or the proof was opened. Nothing follows.
     Done,
+    /// A step of a proof is done.
+    Proof(ProveReport),
 }
 
 /// Why a stage does not run.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gpu_proof;
 pub mod gpu_work;
 pub mod hook;
 pub mod ipc;

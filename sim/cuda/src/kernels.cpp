@@ -27,6 +27,9 @@ namespace alu {
 namespace gather {
 #include "gather.cu"
 }
+namespace proof {
+#include "proof.cu"
+}
 
 thread_local Position threadIdx, blockIdx, blockDim, gridDim;
 
@@ -123,6 +126,11 @@ const Entry ENTRIES[] = {
     ENTRY(gather, Atomic, atomic_add_scattered),
     ENTRY(gather, Chase, chase_fill),
     ENTRY(gather, Chase, chase),
+    ENTRY(proof, ProofOperands, proof_operands),
+    ENTRY(proof, ProofFold, proof_fold),
+    ENTRY(proof, ProofFill, proof_fill),
+    ENTRY(proof, ProofWalk, proof_walk),
+    ENTRY(proof, ProofParents, proof_parents),
 };
 enum : u32 { ENTRY_COUNT = sizeof ENTRIES / sizeof ENTRIES[0] };
 

@@ -66,9 +66,9 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: "rackmark-gpu",
-        may: &["rackmark-model"],
+        may: &["rackmark-model", "rackmark-feed"],
         never: &["tokio", "rumqttc-next", "hyper", "tss-esapi", "nvml-wrapper", "nvml-wrapper-sys"],
-        reason: "the process with a GPU may hang in the driver; it holds no network, no runtime and no key",
+        reason: "the process with a GPU may hang in the driver; it holds no network, no runtime and no key; the game of a proof it has from the feed, since two writings of one layout would drift",
     },
     Rule {
         krate: "rackmark-attest",

@@ -12,13 +12,15 @@ mod outlet;
 mod peer_link;
 mod process;
 mod product;
+mod prove;
 mod pulse;
 mod scattered;
 mod test;
 
 use std::panic::AssertUnwindSafe;
 
-use rackmark_model::gpu_work::{BurnInTest, CudaFailure, GpuOrder, GpuReport};
+use rackmark_model::gpu_proof::ProveOrder;
+use rackmark_model::gpu_work::{BurnInOrder, BurnInTest, CudaFailure, GpuOrder, GpuReport};
 
 use self::outlet::Outlet;
 pub use self::process::end;
@@ -32,7 +34,7 @@ const EXIT_USAGE: i32 = 64;
 
 /// Takes the order from standard input, works, and gives the exit code.
 pub fn run() -> i32 {
-    let order = match outlet::order() {
+    let order = match outlet::frame() {
         Ok(order) => order,
         Err(error) => {
             process::complain(&format!("standard input gives no order: {error}"));
@@ -48,13 +50,23 @@ pub fn run() -> i32 {
         );
         return failed(&outlet, no_driver(), EXIT_UNAVAILABLE);
     }
-    let GpuOrder::BurnIn(order) = order;
-    if !order.stages.iter().any(|stage| stage.test == BurnInTest::PeerLink) {
-        cuda::show_only(&order.gpu_uuid);
+    let peers = match &order {
+        GpuOrder::BurnIn(order) => order.stages.iter().any(|stage| stage.test == BurnInTest::PeerLink),
+        GpuOrder::Prove(_) => false,
+    };
+    if !peers {
+        let (GpuOrder::BurnIn(BurnInOrder { gpu_uuid, .. }) | GpuOrder::Prove(ProveOrder { gpu_uuid, .. })) =
+            &order;
+        cuda::show_only(gpu_uuid);
     }
-    let stop = process::watch_for_the_end();
     // The loader of the driver's functions panics where a function is missing.
-    let worked = std::panic::catch_unwind(AssertUnwindSafe(|| burn_in::run(&order, &outlet, &stop)));
+    let worked = std::panic::catch_unwind(AssertUnwindSafe(|| match &order {
+        GpuOrder::BurnIn(order) => burn_in::run(order, &outlet, &process::watch_for_the_end()),
+        GpuOrder::Prove(order) => {
+            let (stop, steps) = process::watch_for_steps();
+            prove::run(order, &outlet, &stop, &steps).map(|()| true)
+        }
+    }));
     match worked {
         Ok(Ok(true)) => {
             outlet.send(&GpuReport::Done);

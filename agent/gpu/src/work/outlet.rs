@@ -1,20 +1,21 @@
-//! The stream to the daemon, on standard input: one order in, reports out.
+//! The stream to the daemon, on standard input: one order in, steps of a proof after it, reports out.
 
 use std::cell::RefCell;
 use std::io;
 
-use rackmark_model::gpu_work::{GpuOrder, GpuReport};
+use rackmark_model::gpu_work::GpuReport;
 use rackmark_model::ipc::{self, LENGTH_BYTES};
 use rustix::io::{Errno, read, write};
 use rustix::stdio::stdin;
+use serde::de::DeserializeOwned;
 
 use super::process;
 
-/// Reads the order.
+/// Reads the next frame: an order, or a step.
 ///
 /// # Errors
-/// The stream ended or broke, or what came is no order.
-pub fn order() -> io::Result<GpuOrder> {
+/// The stream ended or broke, or what came is something else.
+pub fn frame<T: DeserializeOwned>() -> io::Result<T> {
     let mut prefix = [0; LENGTH_BYTES];
     fill(&mut prefix)?;
     let mut body = vec![0; ipc::body_length(prefix).map_err(io::Error::other)?];

@@ -4,13 +4,17 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use rackmark_model::gpu_proof::ProveStep;
 use rustix::io::{Errno, read};
 use rustix::net::{Shutdown, shutdown};
 use rustix::stdio::stdin;
 use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::outlet;
 
 /// How long the queue may take to run empty after the end of the stream. A customer is waiting for the memory.
 const GRACE: Duration = Duration::from_millis(500);
@@ -38,12 +42,30 @@ pub fn end(code: i32) -> ! {
 /// Waits for the end of the stream in a thread of its own, and ends the process itself where the work does not come to
 /// an end soon after.
 pub fn watch_for_the_end() -> Stop {
-    let stop = Stop::default();
-    let told = stop.clone();
-    let listening = thread::Builder::new().name("end-of-stream".to_owned()).spawn(move || {
+    listen(|| {
         let mut byte = [0];
         // Nothing is sent after the order; whatever comes is ignored.
         while !matches!(read(stdin(), &mut byte), Ok(0) | Err(Errno::BADF | Errno::CONNRESET)) {}
+    })
+}
+
+/// The same, where steps follow the order. Anything that is none ends the stream, too.
+pub fn watch_for_steps() -> (Stop, Receiver<ProveStep>) {
+    let (steps, received) = channel();
+    let stop = listen(move || {
+        while let Ok(step) = outlet::frame::<ProveStep>() {
+            // Where nobody waits for one any more, the end is what is left to wait for.
+            let _ = steps.send(step);
+        }
+    });
+    (stop, received)
+}
+
+fn listen(until_the_end: impl FnOnce() + Send + 'static) -> Stop {
+    let stop = Stop::default();
+    let told = stop.clone();
+    let listening = thread::Builder::new().name("end-of-stream".to_owned()).spawn(move || {
+        until_the_end();
         told.0.store(true, Ordering::Release);
         thread::sleep(GRACE);
         end(0)

@@ -3,5 +3,6 @@
 mod campaign;
 mod ends;
 mod faults;
+mod proof;
 mod sound;
 mod support;

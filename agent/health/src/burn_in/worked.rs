@@ -86,6 +86,8 @@ pub enum Strange {
     OutOfOrder(u16),
     /// It said that it was done with stages left.
     DoneTooEarly,
+    /// It spoke of a proof.
+    Proof,
 }
 
 impl std::fmt::Display for Strange {
@@ -94,6 +96,7 @@ impl std::fmt::Display for Strange {
             Self::NoSuchStage(stage) => write!(f, "stage {stage} is not in the order"),
             Self::OutOfOrder(stage) => write!(f, "stage {stage} ended without a beginning, or twice"),
             Self::DoneTooEarly => f.write_str("it said that it was done with stages left"),
+            Self::Proof => f.write_str("it spoke of a proof, which is not in the order"),
         }
     }
 }
@@ -199,6 +202,7 @@ impl Worked {
     pub fn take(&mut self, report: &GpuReport) -> Result<(), Strange> {
         match report {
             GpuReport::Hello { .. } => {}
+            GpuReport::Proof(_) => return Err(Strange::Proof),
             GpuReport::Device(device) => self.device = Some(device.clone()),
             GpuReport::Loaded(loaded) => {
                 let known = self.modules.iter().any(|module| module.sha256 == loaded.sha256);

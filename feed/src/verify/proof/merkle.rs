@@ -68,11 +68,14 @@ pub fn siblings_needed(count: u64, indices: impl IntoIterator<Item = u64>) -> us
     needed
 }
 
-/// A whole tree in memory: the prover's side.
+/// A tree in memory: the prover's side. Its lowest levels may be left out, to be made anew where places are opened.
 #[cfg(feature = "prover")]
 #[derive(Debug)]
 pub struct Tree {
+    /// From the lowest one that is kept.
     levels: Vec<Vec<Digest>>,
+    /// How many are left out.
+    below: u32,
     root: Digest,
 }
 
@@ -81,17 +84,27 @@ impl Tree {
     /// The tree over leaves in the order of their numbers; `None` for no leaf.
     pub fn new(tree: &Digest, leaves: Vec<Digest>) -> Option<Self> {
         let count = leaves.len() as u64;
-        let mut levels = vec![leaves];
-        while levels.last()?.len() > 1 {
-            let above = levels
-                .last()?
-                .chunks(2)
-                .map(|pair| pair.get(1).map_or(pair[0], |right| node(&pair[0], right)))
-                .collect();
-            levels.push(above);
-        }
+        let levels = levels_over(leaves);
         let root = crown(tree, count, levels.last()?.first()?);
-        Some(Self { levels, root })
+        Some(Self { levels, below: 0, root })
+    }
+
+    /// A tree over `count` leaves whose levels from `below` on, each over the one before, are known. `None` where a level
+    /// has another length than it must have, or is missing.
+    pub fn of_levels(tree: &Digest, count: u64, below: u32, levels: Vec<Vec<Digest>>) -> Option<Self> {
+        let mut width = count;
+        for _ in 0..below {
+            width = width.div_ceil(2);
+        }
+        for level in &levels {
+            if level.len() as u64 != width {
+                return None;
+            }
+            width = width.div_ceil(2);
+        }
+        let [top] = levels.last()?[..] else { return None };
+        let root = crown(tree, count, &top);
+        Some(Self { levels, below, root })
     }
 
     /// Its root.
@@ -99,19 +112,64 @@ impl Tree {
         self.root
     }
 
-    /// Siblings of leaves whose numbers rise.
+    /// Siblings of leaves whose numbers rise, in a tree that is whole.
     pub fn open(&self, indices: &[u64]) -> Vec<Digest> {
+        self.open_with(indices, |_| Vec::new()).unwrap_or_default()
+    }
+
+    /// Siblings of leaves whose numbers rise; `leaves` makes the leaves of these numbers anew. `None` where they are not
+    /// those that the tree was made of.
+    pub fn open_with(
+        &self,
+        indices: &[u64],
+        mut leaves: impl FnMut(std::ops::Range<u64>) -> Vec<Digest>,
+    ) -> Option<Vec<Digest>> {
+        let mut groups: BTreeMap<u64, Vec<Vec<Digest>>> = BTreeMap::new();
+        if self.below > 0 {
+            for group in indices.iter().map(|at| at >> self.below) {
+                if groups.contains_key(&group) {
+                    continue;
+                }
+                let levels = levels_over(leaves(group << self.below..(group + 1) << self.below));
+                let kept = self.levels.first()?.get(usize::try_from(group).ok()?)?;
+                if levels.len() != self.below as usize + 1 || levels.last()?.first() != Some(kept) {
+                    return None;
+                }
+                groups.insert(group, levels);
+            }
+        }
         let mut known = indices.to_vec();
         let mut siblings = Vec::new();
-        for level in &self.levels {
+        for level in 0..self.below as usize + self.levels.len() {
             for at in &known {
-                if let (Ok(neighbour), Err(_)) = (usize::try_from(at ^ 1), known.binary_search(&(at ^ 1))) {
-                    siblings.extend(level.get(neighbour));
+                let neighbour = at ^ 1;
+                if known.binary_search(&neighbour).is_ok() {
+                    continue;
                 }
+                let within = self.below.saturating_sub(level as u32);
+                let (row, place) = if within > 0 {
+                    let group = groups.get(&(neighbour >> within))?;
+                    (group.get(level)?, neighbour & ((1 << within) - 1))
+                } else {
+                    (self.levels.get(level - self.below as usize)?, neighbour)
+                };
+                siblings.extend(usize::try_from(place).ok().and_then(|place| row.get(place)));
             }
             known = known.into_iter().map(|at| at / 2).collect();
             known.dedup();
         }
-        siblings
+        Some(siblings)
     }
+}
+
+/// Leaves, and every level over them.
+#[cfg(feature = "prover")]
+fn levels_over(leaves: Vec<Digest>) -> Vec<Vec<Digest>> {
+    let mut levels = vec![leaves];
+    while let Some(last) = levels.last().filter(|last| last.len() > 1) {
+        let above =
+            last.chunks(2).map(|pair| pair.get(1).map_or(pair[0], |right| node(&pair[0], right))).collect();
+        levels.push(above);
+    }
+    levels
 }

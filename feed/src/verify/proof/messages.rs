@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Digest, parameters::Set, seed::tagged};
 
+/// Longest challenge, bytes.
+pub const CHALLENGE_MAX_BYTES: usize = 512;
 /// Longest commitment, bytes.
 pub const COMMITMENT_MAX_BYTES: usize = 512;
 /// Longest opening, bytes: 110 KB and some room.
@@ -30,6 +32,11 @@ pub struct Challenge {
 }
 
 impl Challenge {
+    /// Reads one; `None` if it does not parse or is too long.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        parse(bytes, CHALLENGE_MAX_BYTES)
+    }
+
     /// What all seeds come from.
     pub fn digest(&self) -> Digest {
         tagged(
@@ -84,6 +91,14 @@ impl Commitment {
 }
 
 impl Opening {
+    /// As it goes to the verifier.
+    ///
+    /// # Errors
+    /// Never for one that fits the memory.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_allocvec(self)
+    }
+
     /// Reads one; `None` if it does not parse or is too long.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         parse(bytes, OPENING_MAX_BYTES)
