@@ -4,7 +4,7 @@ use super::{Decimal, Kind, Sink};
 use crate::attesting::{Figures, REASONS};
 
 /// Hands the figures of evidence and TPM to `sink`.
-pub fn attesting(figures: &Figures, sink: &mut impl Sink) {
+pub fn attesting(figures: &Figures, sink: &mut dyn Sink) {
     sink.family(
         "rackmark_evidence",
         Kind::Counter,
@@ -39,7 +39,7 @@ pub fn attesting(figures: &Figures, sink: &mut impl Sink) {
 }
 
 /// Hands what became of commands, by verb and outcome, to `sink`.
-pub fn commands(counts: &[(&'static str, &'static str, u64)], sink: &mut impl Sink) {
+pub fn commands(counts: &[(&'static str, &'static str, u64)], sink: &mut dyn Sink) {
     if counts.is_empty() {
         return;
     }

@@ -4,7 +4,7 @@ use super::{Decimal, Kind, Sink};
 use crate::bmc::{BmcState, REASONS};
 
 /// Hands the figures of the BMC to `sink`.
-pub fn bmc(bmc: &BmcState, now_boot_ms: u64, sink: &mut impl Sink) {
+pub fn bmc(bmc: &BmcState, now_boot_ms: u64, sink: &mut dyn Sink) {
     sink.family("rackmark_bmc_up", Kind::Gauge, "1 where the newest look at the BMC succeeded.");
     sink.point(&[], Decimal::whole(u64::from(bmc.up)));
     sink.family("rackmark_bmc_duration_seconds", Kind::Gauge, "How long the newest look at the BMC took.");

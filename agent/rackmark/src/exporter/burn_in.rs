@@ -6,7 +6,7 @@ use super::{Decimal, Kind, Sink};
 use crate::burn_in::{Board, Record};
 
 /// Hands what is known of burn-ins to `sink`.
-pub fn burn_ins(board: &Board, sink: &mut impl Sink) {
+pub fn burn_ins(board: &Board, sink: &mut dyn Sink) {
     let running = board.running();
     if !running.is_empty() {
         sink.family("rackmark_burn_in_running", Kind::Gauge, "1 while the GPU is tested, by mode.");

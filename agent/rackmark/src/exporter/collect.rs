@@ -68,7 +68,7 @@ const fn flag(value: bool) -> Decimal {
 }
 
 /// Hands what changes from sample to sample to `sink`.
-pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &mut impl Sink) {
+pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &mut dyn Sink) {
     node(roster, around, sink);
     sources(roster, around, sink);
     let slots: Vec<String> = roster.gpus.iter().map(|gpu| gpu.identity.slot.to_string()).collect();
@@ -106,7 +106,7 @@ pub fn collect_live(roster: &Roster, names: &Names, around: &Around<'_>, sink: &
 
 /// Hands what stays as it is until [`Roster::settled`] moves on to `sink`:
 /// names, inventory, slow readings.
-pub fn collect_settled(roster: &Roster, names: &Names, sink: &mut impl Sink) {
+pub fn collect_settled(roster: &Roster, names: &Names, sink: &mut dyn Sink) {
     let slots: Vec<String> = roster.gpus.iter().map(|gpu| gpu.identity.slot.to_string()).collect();
     let gpus: Vec<(&Gpu, &str)> = roster.gpus.iter().zip(slots.iter().map(String::as_str)).collect();
     gpu_info(&gpus, sink);
@@ -125,7 +125,7 @@ pub fn collect_settled(roster: &Roster, names: &Names, sink: &mut impl Sink) {
     super::mig::mig(&gpus, sink);
 }
 
-fn node(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
+fn node(roster: &Roster, around: &Around<'_>, sink: &mut dyn Sink) {
     let driver = roster.driver.as_ref();
     let version = driver.and_then(|driver| driver.driver_version.as_deref().ok()).unwrap_or("");
     let nvml = driver.and_then(|driver| driver.nvml_version.as_deref().ok()).unwrap_or("");
@@ -154,7 +154,7 @@ fn node(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     sink.point(&[], Decimal::whole(roster.gpus.len() as u64));
 }
 
-fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
+fn sources(roster: &Roster, around: &Around<'_>, sink: &mut dyn Sink) {
     let fast = roster.taken.as_ref();
     let oldest_slow =
         roster.gpus.iter().filter_map(|gpu| gpu.slow.as_ref()).map(|slow| slow.taken_unix_ms).min();
@@ -205,7 +205,7 @@ fn sources(roster: &Roster, around: &Around<'_>, sink: &mut impl Sink) {
     sink.point(&[], Decimal::whole(sampler.stuck.len() as u64));
 }
 
-fn endpoint(around: &Around<'_>, sink: &mut impl Sink) {
+fn endpoint(around: &Around<'_>, sink: &mut dyn Sink) {
     sink.family("rackmark_http_connections", Kind::Gauge, "Open connections of the Prometheus endpoint.");
     sink.point(&[], Decimal::whole(around.http.connections));
     sink.family(
@@ -218,7 +218,7 @@ fn endpoint(around: &Around<'_>, sink: &mut impl Sink) {
     }
 }
 
-fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     sink.family("rackmark_gpu_info", Kind::Gauge, "Everything a GPU is called.");
     for (gpu, slot) in gpus {
         let identity = &gpu.identity;
@@ -248,7 +248,7 @@ fn gpu_info(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     }
 }
 
-fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn gpu_states(gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     sink.family("rackmark_gpu_up", Kind::Gauge, "1 while the readings of this GPU are current.");
     for (gpu, slot) in gpus {
         sink.point(&[("gpu", slot)], flag(gpu.absence().is_none()));
@@ -275,7 +275,7 @@ fn readings(
     gpus: &[(&Gpu, &str)],
     families: &[Family],
     each: impl Fn(&Gpu, &mut dyn FnMut(usize, Reading<Value<'_>>)),
-    sink: &mut impl Sink,
+    sink: &mut dyn Sink,
 ) {
     let mut table = vec![None; gpus.len() * families.len()];
     for (row, (gpu, _)) in gpus.iter().enumerate() {
@@ -297,7 +297,7 @@ fn readings(
 }
 
 /// Own certificates by use; one that is valid until 1970 is none.
-fn certificates(own: &[Certificate], sink: &mut impl Sink) {
+fn certificates(own: &[Certificate], sink: &mut dyn Sink) {
     let shown = || own.iter().filter(|certificate| certificate.not_after_unix_s > 0);
     if shown().next().is_none() {
         return;
@@ -312,7 +312,7 @@ fn certificates(own: &[Certificate], sink: &mut impl Sink) {
     }
 }
 
-fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut impl Sink) {
+fn publisher(mqtt: &StatsSnapshot, around: &Around<'_>, sink: &mut dyn Sink) {
     let counters = [
         ("rackmark_mqtt_connects", "Connections that reached CONNACK.", mqtt.connects_total),
         ("rackmark_mqtt_connect_failures", "Connection attempts that failed.", mqtt.connect_failures_total),

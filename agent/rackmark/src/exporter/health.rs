@@ -16,7 +16,7 @@ fn key(condition: &Condition) -> String {
 }
 
 /// Hands the judgement to `sink`. `gpus` are those of the roster with their slots as text.
-pub fn judgement(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+pub fn judgement(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     let health = &roster.health;
     verdicts(health, gpus, sink);
     gpu_conditions(roster, gpus, sink);
@@ -33,7 +33,7 @@ pub fn judgement(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     sink.point(&[], Decimal::whole(health.implausible_total));
 }
 
-fn verdicts(health: &State, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn verdicts(health: &State, gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     sink.family("rackmark_gpu_verdict", Kind::Gauge, "1 for the verdict on this GPU.");
     for (gpu, slot) in gpus {
         for candidate in Verdict::ALL {
@@ -46,7 +46,7 @@ fn verdicts(health: &State, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     }
 }
 
-fn gpu_conditions(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn gpu_conditions(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     let standing = || {
         let judged = roster.health.gpus.iter().zip(gpus);
         judged.flat_map(|(judged, (gpu, slot))| {
@@ -87,7 +87,7 @@ fn gpu_conditions(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) 
     }
 }
 
-fn node_conditions(health: &State, sink: &mut impl Sink) {
+fn node_conditions(health: &State, sink: &mut dyn Sink) {
     if health.conditions.visible().next().is_none() {
         return;
     }
@@ -118,7 +118,7 @@ fn node_conditions(health: &State, sink: &mut impl Sink) {
     }
 }
 
-fn times(health: &State, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn times(health: &State, gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     sink.family(
         "rackmark_gpu_state_seconds",
         Kind::Counter,
@@ -143,7 +143,7 @@ fn times(health: &State, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     }
 }
 
-fn maintenance(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn maintenance(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     let held = || {
         gpus.iter()
             .filter_map(|(gpu, slot)| Some((*slot, roster.maintenance(gpu.identity.slot)?.until_unix_ms)))
@@ -161,7 +161,7 @@ fn maintenance(roster: &Roster, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     }
 }
 
-fn xids(health: &State, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+fn xids(health: &State, gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     if health.gpus.iter().any(|gpu| !gpu.incidents.counts.is_empty()) {
         sink.family(
             "rackmark_gpu_xid_errors",
@@ -195,7 +195,7 @@ fn xids(health: &State, gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
     }
 }
 
-fn kernel_log(roster: &Roster, sink: &mut impl Sink) {
+fn kernel_log(roster: &Roster, sink: &mut dyn Sink) {
     let Some(trouble) = &roster.around.kernel_log_trouble else { return };
     sink.family("rackmark_kernel_log_up", Kind::Gauge, "1 while the kernel log can be read.");
     sink.point(&[], flag(trouble.is_empty()));

@@ -6,7 +6,7 @@ use super::{Decimal, Kind, Sink};
 use crate::hooks::{EventCounts, Results};
 
 /// Hands the figures of events that had any to `sink`.
-pub fn hooks(events: &[(HookEvent, EventCounts)], sink: &mut impl Sink) {
+pub fn hooks(events: &[(HookEvent, EventCounts)], sink: &mut dyn Sink) {
     if events.is_empty() {
         return;
     }

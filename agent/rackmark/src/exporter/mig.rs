@@ -33,7 +33,7 @@ const FIGURES: [Figure; 6] = [
 ];
 
 /// Hands the MIG instances of GPUs that answer to `sink`; nothing where there are none.
-pub(super) fn mig(gpus: &[(&Gpu, &str)], sink: &mut impl Sink) {
+pub(super) fn mig(gpus: &[(&Gpu, &str)], sink: &mut dyn Sink) {
     let instances: Vec<(&str, String, &MigInstance)> = gpus
         .iter()
         .filter(|(gpu, _)| gpu.absence().is_none())

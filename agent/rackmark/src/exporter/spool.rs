@@ -8,7 +8,7 @@ use crate::publish::spool::{Health, STREAMS};
 const CLASSES: [&str; 2] = ["series", "edge"];
 
 /// Hands the figures of the spool to `sink`.
-pub fn spool(health: &Health, sink: &mut impl Sink) {
+pub fn spool(health: &Health, sink: &mut dyn Sink) {
     sink.family("rackmark_spool_records", Kind::Gauge, "Records that wait to be acknowledged.");
     by_class(health.waiting, sink);
     sink.family("rackmark_spool_bytes", Kind::Gauge, "Disk used, delivered records that are kept included.");
@@ -39,7 +39,7 @@ pub fn spool(health: &Health, sink: &mut impl Sink) {
     }
 }
 
-fn by_class(values: [u64; 2], sink: &mut impl Sink) {
+fn by_class(values: [u64; 2], sink: &mut dyn Sink) {
     for (class, value) in CLASSES.into_iter().zip(values) {
         sink.point(&[("class", class)], Decimal::whole(value));
     }
