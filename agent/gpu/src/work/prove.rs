@@ -30,7 +30,7 @@ use crate::abi::{
 
 mod message;
 
-/// Levels of a tree that are not kept: groups of 32 leaves, which one core makes anew in milliseconds.
+/// Levels of a tree that are not kept: groups of 32 leaves, which one core makes anew.
 const BELOW: u32 = 5;
 const DIGEST_BYTES: u64 = 32;
 /// Side of the rectangles in which a product is made and folded: 256 MiB of FP32, 1.1e12 operations at full depth.
